@@ -249,6 +249,14 @@ impl Client {
         QubeLine::parse(text.trim_end()).ok_or_else(|| unusable("admin.vm.List", &dest, "no line of a qube"))
     }
 
+    /// The name of a qube that is known by its UUID, for example.
+    ///
+    /// # Errors
+    /// See [`AdminError`]; class `QubesVMNotFoundError` when there is none.
+    pub fn name_of(&self, qube: &QubeRef) -> Result<QubeName, AdminError> {
+        self.qube(qube).map(|line| line.name)
+    }
+
     /// The system info that policy decisions need, as JSON (spec/policy.md 9.1). Only for a client of the internal
     /// socket (upstream `/var/run/qubesd.internal.sock`).
     ///
