@@ -1,21 +1,14 @@
 //! Bytes of a peer until they are a message.
 
-/// The header of a message: type and length of the body, both as the peer claims them (spec/qrexec-wire.md, section 1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Claim {
-    pub(super) kind: u32,
-    pub(super) len: u32,
-}
+use qubes_qrexec_sys::Header;
 
-/// Received bytes in order. The caller compares the claimed length with its limit before it waits for a body, so that
-/// never more than one body of allowed length and one read are kept.
+/// Received bytes in order. The reader compares the length in a header with its limit before it waits for a body, so
+/// that never more than one body of allowed length and one read are kept.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inbox {
     bytes: Vec<u8>,
     taken: usize,
 }
-
-const HEADER: usize = 8;
 
 impl Inbox {
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -26,16 +19,16 @@ impl Inbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next header, which stays where it is.
-    pub(super) fn claim(&self) -> Option<Claim> {
-        let rest = self.rest();
-        Some(Claim { kind: number(rest, 0)?, len: number(rest, 4)? })
+    /// The next header as its sender claims it. It stays where it is.
+    pub(super) fn claim(&self) -> Option<Header> {
+        self.rest().get(..Header::SIZE).map(|header| Header::from_bytes(array(header)))
     }
 
     /// Takes header and body of the next message, if its `len` bytes of body are all here.
     pub(super) fn take(&mut self, len: usize) -> Option<Vec<u8>> {
-        let body = self.rest().get(HEADER..HEADER.checked_add(len)?)?.to_vec();
-        self.taken += HEADER + len;
+        let end = Header::SIZE.checked_add(len)?;
+        let body = self.rest().get(Header::SIZE..end)?.to_vec();
+        self.taken += end;
         Some(body)
     }
 
@@ -48,8 +41,11 @@ impl Inbox {
     }
 }
 
-/// The number at an offset, in the byte order of the machine.
-pub(super) fn number(bytes: &[u8], offset: usize) -> Option<u32> {
-    let bytes = bytes.get(offset..offset.checked_add(4)?)?;
-    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+/// The first `N` bytes; zeros where there are fewer. Readers have compared the length before.
+pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    for (to, from) in array.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    array
 }

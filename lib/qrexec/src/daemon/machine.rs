@@ -1,11 +1,23 @@
 //! The rules of a daemon, as a machine that sees no descriptor: what peers did goes in, what to do comes out.
 
 use super::faults::{AgentFault, ClientFault, Refusal};
-use super::inbox::{Claim, Inbox, number};
-use super::ports::{Ports, is_data_port};
+use super::inbox::{Inbox, array};
+use super::ports::Ports;
 use super::requests::Requests;
-use super::trigger::{self, Ident, Trigger, ident_text};
+use super::trigger::Trigger;
 use super::{ClientId, RequestId};
+use qubes_qrexec_sys::layout::text as until_nul;
+use qubes_qrexec_sys::limit::{
+    CLIENT_BODY, CLIENT_PROTOCOL_VERSION, CONTROL_RING, OLDEST_CLIENT_VERSION, OLDEST_VERSION,
+    PROTOCOL_VERSION, SHORTEST_EXEC_BODY, SLOTS, TRIGGER3_BODY, TRIGGER4_BODY, is_data_port,
+};
+use qubes_qrexec_sys::message_type::{
+    CONNECTION_TERMINATED, EXEC_CMDLINE, HELLO, JUST_EXEC, SERVICE_CONNECT, SERVICE_REFUSED, TRIGGER_SERVICE,
+    TRIGGER_SERVICE3, TRIGGER_SERVICE4,
+};
+use qubes_qrexec_sys::{
+    ExecParams, Header, Ident, PeerInfo, TriggerService2, TriggerService3, TriggerService4,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the driver has to do, in order.
@@ -150,7 +162,7 @@ impl Machine {
             return self.actions.push_back(Action::CloseClient(id, None));
         }
         self.clients.insert(id, Client::default());
-        let hello = message(HELLO, &CLIENT_VERSION.to_ne_bytes());
+        let hello = message(HELLO, &PeerInfo { version: CLIENT_PROTOCOL_VERSION }.to_bytes());
         self.actions.push_back(Action::SendClient(id, hello));
     }
 
@@ -186,7 +198,7 @@ impl Machine {
             Destination::Qube { .. } => return None,
         };
         let ident = self.requests.answer(id)?;
-        self.send_agent(SERVICE_CONNECT, &exec_params(domain, port, &ident));
+        self.send_agent(SERVICE_CONNECT, &exec_body(domain, port, &ident.0));
         Some(port)
     }
 
@@ -223,14 +235,14 @@ impl Machine {
     }
 
     fn agent_hello(&mut self, body: &[u8]) -> Result<(), AgentFault> {
-        let theirs = number(body, 0).unwrap_or(0);
-        let version = theirs.min(VERSION);
-        if version < OLDEST_AGENT {
+        let theirs = peer_version(body);
+        let version = theirs.min(PROTOCOL_VERSION);
+        if version < OLDEST_VERSION {
             return Err(AgentFault::Version(theirs));
         }
         let Agent::Hello(inbox) = &mut self.agent else { return Ok(()) };
         self.agent = Agent::Up { version, inbox: std::mem::take(inbox) };
-        self.send_agent(HELLO, &version.to_ne_bytes());
+        self.send_agent(HELLO, &PeerInfo { version }.to_bytes());
         self.actions.push_back(Action::OpenDoor);
         Ok(())
     }
@@ -253,7 +265,7 @@ impl Machine {
     }
 
     fn connection_terminated(&mut self, body: &[u8]) -> Result<(), AgentFault> {
-        let (peer, port) = (number(body, 0).unwrap_or(0), number(body, 4).unwrap_or(0));
+        let ExecParams { connect_domain: peer, connect_port: port } = exec_params(body);
         if !is_data_port(port) {
             return Err(AgentFault::Port(port));
         }
@@ -272,8 +284,8 @@ impl Machine {
         let len = client_length(claim, client.stage)?;
         let Some(body) = client.inbox.take(len) else { return Ok(false) };
         if client.stage == Stage::Hello {
-            match number(&body, 0).unwrap_or(0) {
-                version if version < CLIENT_VERSION => return Err(ClientFault::Version(version)),
+            match peer_version(&body) {
+                version if version < OLDEST_CLIENT_VERSION => return Err(ClientFault::Version(version)),
                 _ => client.stage = Stage::Command,
             }
         } else {
@@ -284,20 +296,20 @@ impl Machine {
     }
 
     fn command(&mut self, id: ClientId, kind: u32, body: &[u8]) -> Result<(), ClientFault> {
-        let (peer, wished) = (number(body, 0).unwrap_or(0), number(body, 4).unwrap_or(0));
-        let text = body.get(EXEC_PARAMS..).unwrap_or_default();
+        let ExecParams { connect_domain: peer, connect_port: wished } = exec_params(body);
+        let text = body.get(ExecParams::SIZE..).unwrap_or_default();
         if text.last() != Some(&0) {
             return Err(ClientFault::Termination);
         }
         let text = self.with_default_user(kind, text);
-        if EXEC_PARAMS + text.len() > RING {
-            return Err(ClientFault::Ring(EXEC_PARAMS + text.len()));
+        if ExecParams::SIZE + text.len() > CONTROL_RING {
+            return Err(ClientFault::Ring(ExecParams::SIZE + text.len()));
         }
         if wished != 0 && !is_data_port(wished) {
             return Err(ClientFault::Port(wished));
         }
         let is_connect = kind == SERVICE_CONNECT;
-        if is_connect && !self.requests.is_open_by_text(ident_text(&text)) {
+        if is_connect && !self.requests.is_open_by_text(until_nul(&text)) {
             return Err(ClientFault::NoRequest);
         }
         let port = match wished {
@@ -306,13 +318,13 @@ impl Machine {
         };
         if is_connect {
             // Only now that nothing can fail any more: a request marked answered without an answer would never end.
-            self.requests.answer_by_text(ident_text(&text));
+            self.requests.answer_by_text(until_nul(&text));
         }
         if wished == 0 {
-            let reply = message(kind, &exec_params(self.own, port, &[]));
+            let reply = message(kind, &exec_body(self.own, port, &[]));
             self.actions.push_back(Action::SendClient(id, reply));
         }
-        self.send_agent(kind, &exec_params(peer, port, &text));
+        self.send_agent(kind, &exec_body(peer, port, &text));
         Ok(())
     }
 
@@ -329,7 +341,7 @@ impl Machine {
     }
 
     fn refuse(&mut self, ident: &Ident) {
-        self.send_agent(SERVICE_REFUSED, ident);
+        self.send_agent(SERVICE_REFUSED, &ident.0);
     }
 
     fn send_agent(&mut self, kind: u32, body: &[u8]) {
@@ -356,69 +368,57 @@ impl Machine {
     }
 }
 
-fn hello_length(claim: Claim) -> Result<usize, AgentFault> {
+fn hello_length(claim: Header) -> Result<usize, AgentFault> {
     match claim {
-        Claim { kind: HELLO, len: 4 } => Ok(4),
-        Claim { kind, len } => Err(AgentFault::Hello { kind, len }),
+        Header { kind: HELLO, len: 4 } => Ok(PeerInfo::SIZE),
+        Header { kind, len } => Err(AgentFault::Hello { kind, len }),
     }
 }
 
 /// The table of spec/qrexec-wire.md 2.2.
-fn agent_length(Claim { kind, len }: Claim, version: u32) -> Result<usize, AgentFault> {
-    let (shortest, longest) = match (kind, version) {
-        (TRIGGER_SERVICE, 2) => (trigger::V2_LEN, trigger::V2_LEN),
-        (TRIGGER_SERVICE3, 3 | 4) => (trigger::V3_FIXED + 1, trigger::V3_FIXED + trigger::LONGEST_SERVICE),
-        (TRIGGER_SERVICE4, 4) => (trigger::V4_FIXED + 1, trigger::V4_FIXED + trigger::LONGEST_SERVICE),
-        (CONNECTION_TERMINATED, _) => (EXEC_PARAMS, EXEC_PARAMS),
+fn agent_length(Header { kind, len }: Header, version: u32) -> Result<usize, AgentFault> {
+    let length = usize::try_from(len).unwrap_or(usize::MAX);
+    let fits = match (kind, version) {
+        (TRIGGER_SERVICE, 2) => length == TriggerService2::SIZE,
+        (TRIGGER_SERVICE3, 3 | 4) => length > TriggerService3::SIZE && len <= TRIGGER3_BODY,
+        (TRIGGER_SERVICE4, 4) => length > TriggerService4::SIZE && len <= TRIGGER4_BODY,
+        (CONNECTION_TERMINATED, _) => length == ExecParams::SIZE,
         _ => return Err(AgentFault::Kind { kind, version }),
     };
-    usize::try_from(len)
-        .ok()
-        .filter(|len| (shortest..=longest).contains(len))
-        .ok_or(AgentFault::Length { kind, len })
+    if fits { Ok(length) } else { Err(AgentFault::Length { kind, len }) }
 }
 
 /// The table of spec/qrexec-wire.md, section 4.
-fn client_length(Claim { kind, len }: Claim, stage: Stage) -> Result<usize, ClientFault> {
-    if stage == Stage::Hello {
-        return if (kind, len) == (HELLO, 4) { Ok(4) } else { Err(ClientFault::Hello { kind, len }) };
+fn client_length(Header { kind, len }: Header, stage: Stage) -> Result<usize, ClientFault> {
+    match (stage, kind) {
+        (Stage::Hello, HELLO) if len == 4 => return Ok(PeerInfo::SIZE),
+        (Stage::Hello, _) => return Err(ClientFault::Hello { kind, len }),
+        (_, EXEC_CMDLINE | JUST_EXEC | SERVICE_CONNECT) => {}
+        _ => return Err(ClientFault::Kind(kind)),
     }
-    if !matches!(kind, EXEC_CMDLINE | JUST_EXEC | SERVICE_CONNECT) {
-        return Err(ClientFault::Kind(kind));
+    match usize::try_from(len) {
+        Ok(length) if (SHORTEST_EXEC_BODY..=CLIENT_BODY).contains(&len) => Ok(length),
+        _ => Err(ClientFault::Length(len)),
     }
-    usize::try_from(len)
-        .ok()
-        .filter(|len| (EXEC_PARAMS + 1..=LONGEST_COMMAND).contains(len))
-        .ok_or(ClientFault::Length(len))
 }
 
-fn exec_params(domain: u32, port: u32, text: &[u8]) -> Vec<u8> {
-    [&domain.to_ne_bytes(), &port.to_ne_bytes(), text].concat()
+fn peer_version(body: &[u8]) -> u32 {
+    PeerInfo::from_bytes(array(body)).version
+}
+
+fn exec_params(body: &[u8]) -> ExecParams {
+    ExecParams::from_bytes(array(body))
+}
+
+fn exec_body(connect_domain: u32, connect_port: u32, text: &[u8]) -> Vec<u8> {
+    [&ExecParams { connect_domain, connect_port }.to_bytes()[..], text].concat()
 }
 
 fn message(kind: u32, body: &[u8]) -> Vec<u8> {
-    // Every body here is shorter than 2^16; the cast cannot cut.
+    // Every body here is shorter than 2^16, so the length is never cut.
     let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    [&kind.to_ne_bytes(), &len.to_ne_bytes(), body].concat()
+    [&Header { kind, len }.to_bytes()[..], body].concat()
 }
 
 /// Most clients at a time; further ones wait to be accepted.
-pub const CLIENTS: usize = 256;
-/// Longest body that the agent can receive: its control ring (spec/qrexec-wire.md 2.1).
-pub const RING: usize = 4096;
-
-const EXEC_PARAMS: usize = 8;
-const LONGEST_COMMAND: usize = 65_535;
-const VERSION: u32 = 4;
-const CLIENT_VERSION: u32 = 3;
-const OLDEST_AGENT: u32 = 2;
-
-const EXEC_CMDLINE: u32 = 0x200;
-const JUST_EXEC: u32 = 0x201;
-const SERVICE_CONNECT: u32 = 0x202;
-const SERVICE_REFUSED: u32 = 0x203;
-const TRIGGER_SERVICE: u32 = 0x210;
-const CONNECTION_TERMINATED: u32 = 0x211;
-const TRIGGER_SERVICE3: u32 = 0x212;
-const TRIGGER_SERVICE4: u32 = 0x213;
-const HELLO: u32 = 0x300;
+pub const CLIENTS: usize = SLOTS;

@@ -1,17 +1,7 @@
 //! Which data ports are in use (spec/qrexec-wire.md, section 5).
 
 use super::ClientId;
-
-/// First data port.
-pub const FIRST_PORT: u32 = 513;
-/// Number of data ports.
-pub const PORTS: usize = 256;
-
-/// Whether this is the number of a data port: 513 to 768.
-#[must_use]
-pub fn is_data_port(port: u32) -> bool {
-    slot_of(port).is_some()
-}
+use qubes_qrexec_sys::limit::{FIRST_DATA_PORT, SLOTS};
 
 /// The 256 data ports of one qube's daemon.
 ///
@@ -33,7 +23,7 @@ impl Ports {
     /// All ports of the daemon of domain `own`, free.
     #[must_use]
     pub fn new(own: u32) -> Self {
-        Self { own, slots: vec![None; PORTS] }
+        Self { own, slots: vec![None; SLOTS] }
     }
 
     /// Takes a free port for a connection with domain `peer`; `None` when all are in use. `notify` is the client
@@ -48,9 +38,9 @@ impl Ports {
             _ if peer > self.own => (1, 2),
             _ => (0, 2),
         };
-        let slot = (start..PORTS).step_by(step).find(|&slot| self.slots.get(slot) == Some(&None))?;
+        let slot = (start..SLOTS).step_by(step).find(|&slot| self.slots.get(slot) == Some(&None))?;
         *self.slots.get_mut(slot)? = Some(Lease { peer, notify });
-        u32::try_from(slot).ok().map(|slot| FIRST_PORT + slot)
+        u32::try_from(slot).ok().map(|slot| FIRST_DATA_PORT + slot)
     }
 
     /// Frees `port` if it was given for `peer`, and names the client that waits for that. Does nothing otherwise.
@@ -79,8 +69,8 @@ impl Ports {
 }
 
 fn slot_of(port: u32) -> Option<usize> {
-    let slot = usize::try_from(port.checked_sub(FIRST_PORT)?).ok()?;
-    (slot < PORTS).then_some(slot)
+    let slot = usize::try_from(port.checked_sub(FIRST_DATA_PORT)?).ok()?;
+    (slot < SLOTS).then_some(slot)
 }
 
 #[cfg(test)]
@@ -114,6 +104,6 @@ mod tests {
         let given: Vec<u32> = std::iter::from_fn(|| ports.allocate(1, None)).collect();
         assert_eq!(given.len(), 128);
         assert_eq!(std::iter::from_fn(|| ports.allocate(0, None)).count(), 128);
-        assert_eq!(ports.used(), PORTS);
+        assert_eq!(ports.used(), SLOTS);
     }
 }

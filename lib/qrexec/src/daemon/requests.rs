@@ -1,10 +1,11 @@
 //! Requests of the qube that have not ended (spec/qrexec-wire.md, section 4 and 6.5).
 
 use super::RequestId;
-use super::trigger::{Ident, ident_text};
+use qubes_qrexec_sys::Ident;
+use qubes_qrexec_sys::limit::SLOTS;
 
 /// Most requests that may be under way at once, running services in dom0 included.
-pub const REQUESTS: usize = 256;
+pub const REQUESTS: usize = SLOTS;
 
 /// The requests under way. Each is answered at most once.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +23,7 @@ struct Entry {
 
 impl Entry {
     fn is_open_as(&self, text: &[u8]) -> bool {
-        self.state == State::Open && ident_text(&self.ident) == text
+        self.state == State::Open && self.ident.text() == text
     }
 }
 

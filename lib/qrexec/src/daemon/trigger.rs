@@ -1,18 +1,9 @@
 //! The agent's wish for a call, cleaned (spec/qrexec-wire.md 1.2 and 2.3).
 
+use super::inbox::array;
+use qubes_qrexec_sys::layout::text;
+use qubes_qrexec_sys::{Ident, TriggerService2, TriggerService3, TriggerService4};
 use std::fmt;
-
-/// Length of the fixed part of TRIGGER_SERVICE, which is the whole of it.
-pub const V2_LEN: usize = 128;
-/// Length of the fixed part of TRIGGER_SERVICE3.
-pub const V3_FIXED: usize = 96;
-/// Length of the fixed part of TRIGGER_SERVICE4.
-pub const V4_FIXED: usize = 160;
-/// Longest service field of TRIGGER_SERVICE3 and TRIGGER_SERVICE4, NUL included.
-pub const LONGEST_SERVICE: usize = 65_000;
-
-/// The 32 bytes by which the agent knows a request again. Never shown to anyone but the agent itself.
-pub type Ident = [u8; 32];
 
 /// A wish for a call, made of characters that are safe in a line of text and in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +14,7 @@ pub struct Trigger {
     pub target: String,
     /// The service, with its argument if one was given; not empty, no `+` in front.
     pub service: String,
-    /// The agent's name of the request: NUL-terminated text, NUL to the end.
+    /// The agent's name of the request: NUL-terminated text, NUL to the end. It is the agent's own; nobody else sees it.
     pub ident: Ident,
 }
 
@@ -52,33 +43,33 @@ impl fmt::Display for Unfit {
 }
 
 impl Trigger {
-    /// Reads TRIGGER_SERVICE; the body has exactly [`V2_LEN`] bytes.
+    /// Reads TRIGGER_SERVICE; the body has exactly [`TriggerService2::SIZE`] bytes.
     ///
     /// # Errors
     /// The request's id as it came, and why the request is refused.
     pub fn from_v2(body: &[u8]) -> Result<Self, (Ident, Unfit)> {
-        let ident = ident_at(body, 96);
-        // The field may hold anything after its NUL, so it ends at the first one; cleaning comes before the tests.
-        let service = clean(text_of(field(body, 0, 64)), b"+");
-        Self::checked(None, field(body, 64, 32), ident, Ok(service))
+        let TriggerService2 { service, target, ident } = TriggerService2::from_bytes(&array(body));
+        // Unlike the later forms: the service is cleaned first and may be followed by anything after its NUL.
+        Self::checked(None, &target, ident, Ok(clean(field(&service), b"+")))
     }
 
-    /// Reads TRIGGER_SERVICE3; the body is longer than [`V3_FIXED`].
+    /// Reads TRIGGER_SERVICE3; the body is longer than [`TriggerService3::SIZE`].
     ///
     /// # Errors
     /// The request's id as it came, and why the request is refused.
     pub fn from_v3(body: &[u8]) -> Result<Self, (Ident, Unfit)> {
-        let service = terminated(body.get(V3_FIXED..).unwrap_or_default());
-        Self::checked(None, field(body, 0, 64), ident_at(body, 64), service)
+        let TriggerService3 { target, ident } = TriggerService3::from_bytes(&array(body));
+        Self::checked(None, &target, ident, terminated(body.get(TriggerService3::SIZE..).unwrap_or_default()))
     }
 
-    /// Reads TRIGGER_SERVICE4; the body is longer than [`V4_FIXED`].
+    /// Reads TRIGGER_SERVICE4; the body is longer than [`TriggerService4::SIZE`].
     ///
     /// # Errors
     /// The request's id as it came, and why the request is refused.
     pub fn from_v4(body: &[u8]) -> Result<Self, (Ident, Unfit)> {
-        let service = terminated(body.get(V4_FIXED..).unwrap_or_default());
-        Self::checked(Some(field(body, 0, 64)), field(body, 64, 64), ident_at(body, 128), service)
+        let TriggerService4 { source, target, ident } = TriggerService4::from_bytes(&array(body));
+        let service = terminated(body.get(TriggerService4::SIZE..).unwrap_or_default());
+        Self::checked(Some(&source), &target, ident, service)
     }
 
     fn checked(
@@ -87,7 +78,7 @@ impl Trigger {
         ident: Ident,
         service: Result<String, Unfit>,
     ) -> Result<Self, (Ident, Unfit)> {
-        if !is_ident(&ident) {
+        if !is_ident(ident) {
             return Err((ident, Unfit::Ident));
         }
         let service = service.map_err(|unfit| (ident, unfit))?;
@@ -95,8 +86,8 @@ impl Trigger {
             None => Err((ident, Unfit::Empty)),
             Some(b'+') => Err((ident, Unfit::NoName)),
             Some(_) => Ok(Self {
-                requested_source: source.map(|source| clean(text_of(source), b"@:")),
-                target: clean(text_of(target), b"@:"),
+                requested_source: source.map(|source| clean(field(source), b"@:")),
+                target: clean(field(target), b"@:"),
                 service,
                 ident,
             }),
@@ -104,43 +95,23 @@ impl Trigger {
     }
 }
 
-/// The text of a request id: what stands before its first NUL.
-#[must_use]
-pub fn ident_text(ident: &[u8]) -> &[u8] {
-    ident.split(|&byte| byte == 0).next().unwrap_or_default()
+/// The text of a fixed field. Its last byte counts as NUL, whatever it is.
+fn field(bytes: &[u8]) -> &[u8] {
+    text(bytes.split_last().map_or(bytes, |(_, front)| front))
 }
 
-fn field(body: &[u8], offset: usize, len: usize) -> &[u8] {
-    // The last byte of a fixed field counts as NUL, whatever it is.
-    body.get(offset..offset + len - 1).unwrap_or_default()
-}
-
-fn text_of(field: &[u8]) -> &[u8] {
-    ident_text(field)
-}
-
-fn ident_at(body: &[u8], offset: usize) -> Ident {
-    let mut ident = [0; 32];
-    if let Some(bytes) = body.get(offset..offset + 32) {
-        ident.copy_from_slice(bytes);
-    }
-    ident
-}
-
-fn is_ident(ident: &Ident) -> bool {
+fn is_ident(ident: Ident) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b' ');
-    let text = ident_text(ident);
-    text.len() < ident.len()
+    let text = ident.text();
+    text.len() < Ident::SIZE
         && text.iter().all(|&b| allowed(b))
-        && ident.iter().skip(text.len()).all(|&b| b == 0)
+        && ident.0.iter().skip(text.len()).all(|&b| b == 0)
 }
 
 fn terminated(service: &[u8]) -> Result<String, Unfit> {
     match service.split_last() {
-        Some((0, text)) if !text.contains(&0) => {
-            // A leading "+" is refused, not cleaned; "+" is left alone by the cleaning, so the order does not matter.
-            Ok(clean(text, b"+"))
-        }
+        // Cleaning keeps "+", so that a leading one is still seen afterwards.
+        Some((0, text)) if !text.contains(&0) => Ok(clean(text, b"+")),
         _ => Err(Unfit::Termination),
     }
 }
@@ -155,7 +126,7 @@ mod tests {
     use super::*;
 
     fn v4(source: &[u8], target: &[u8], ident: &[u8], service: &[u8]) -> Vec<u8> {
-        let mut body = vec![0; V4_FIXED];
+        let mut body = vec![0; TriggerService4::SIZE];
         body[..source.len()].copy_from_slice(source);
         body[64..64 + target.len()].copy_from_slice(target);
         body[128..128 + ident.len()].copy_from_slice(ident);
@@ -169,7 +140,7 @@ mod tests {
         assert_eq!(trigger.requested_source.as_deref(), Some("_"));
         assert_eq!(trigger.target, "@dispvm:a_b");
         assert_eq!(trigger.service, "a_b+c_+");
-        assert_eq!(ident_text(&trigger.ident), b"SOCKET7");
+        assert_eq!(trigger.ident.text(), b"SOCKET7");
     }
 
     #[test]
@@ -193,7 +164,7 @@ mod tests {
         let full = [b'a'; 32];
         for ident in [&b"\x01\x02"[..], b"a\0b", &full, b"a+"] {
             let (back, why) = Trigger::from_v4(&v4(b"", b"t", ident, b"s\0")).unwrap_err();
-            assert_eq!((&back[..ident.len()], why), (ident, Unfit::Ident));
+            assert_eq!((&back.0[..ident.len()], why), (ident, Unfit::Ident));
         }
         assert!(Trigger::from_v4(&v4(b"", b"t", b"", b"s\0")).is_ok());
         assert!(Trigger::from_v4(&v4(b"", b"t", b"A z-9._", b"s\0")).is_ok());
@@ -208,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_old_form() {
-        let mut body = vec![0; V2_LEN];
+        let mut body = vec![0; TriggerService2::SIZE];
         for (service, why) in [
             (&b"\0a"[..], Unfit::Empty),
             (b"+", Unfit::NoName),
