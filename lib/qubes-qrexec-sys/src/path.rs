@@ -21,4 +21,5 @@ pub const MEMINFO_WRITER_PID: &str = "/var/run/meminfo-writer.pid";
 /// Qube and dom0: directories of services, first match wins.
 pub const SERVICE_PATH: &str = "/run/qubes-rpc:/usr/local/etc/qubes-rpc:/etc/qubes-rpc";
 /// Qube and dom0: directories of service configuration, first match wins.
-pub const SERVICE_CONFIG_PATH: &str = "/run/qubes/rpc-config:/usr/local/etc/qubes/rpc-config:/etc/qubes/rpc-config";
+pub const SERVICE_CONFIG_PATH: &str =
+    "/run/qubes/rpc-config:/usr/local/etc/qubes/rpc-config:/etc/qubes/rpc-config";
