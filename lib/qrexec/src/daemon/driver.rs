@@ -74,20 +74,18 @@ impl<'a> Driver<'a> {
     pub(super) fn run(&mut self) -> End {
         let mut buffer = vec![0; READ];
         self.seek_agent();
-        loop {
+        while !self.inbox.is_terminated() {
             let ready = match self.wait() {
                 Ok(ready) => ready,
                 Err(end) => return end,
             };
-            if self.inbox.is_terminated() {
-                return End::Terminated;
-            }
             if let Some(end) = self.round(&ready, &mut buffer) {
                 self.door = None;
                 self.part(&mut buffer);
                 return end;
             }
         }
+        End::Terminated
     }
 
     fn round(&mut self, ready: &Ready, buffer: &mut [u8]) -> Option<End> {

@@ -166,7 +166,10 @@ pub struct AgentDoor {
 
 impl AgentDoor {
     pub fn accept(&self) -> Peer {
-        Peer::new(self.listener.accept().unwrap().0)
+        self.listener.set_nonblocking(true).unwrap();
+        let (stream, _) = until(|| self.listener.accept().ok(), "somebody to connect");
+        stream.set_nonblocking(false).unwrap();
+        Peer::new(stream)
     }
 
     pub fn accept_agent(&self) -> Peer {
