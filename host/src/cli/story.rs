@@ -81,6 +81,7 @@ impl Story {
     /// Shows one event.
     pub fn tell(&self, event: &Event) {
         match self.form {
+            _ if event.text.is_empty() => {}
             Form::Silent => {}
             Form::Json => drop(writeln!(io::stdout(), "{}", event.to_json())),
             Form::Lines => show(&self.line(event)),
