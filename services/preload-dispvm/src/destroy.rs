@@ -2,7 +2,7 @@
 
 use crate::watch::Reason;
 use crate::{Shared, WHO};
-use admin::AdminError;
+use admin::{AdminError, ErrorClass, QubeClass};
 use disposable::entry::Entry;
 use disposable::queue::{Place, Queue};
 use names::{QubeName, QubeRef};
@@ -47,10 +47,10 @@ fn destroy(shared: &Shared, template: &QubeName, place: Place, file: &str, entry
 pub(crate) fn end(shared: &Shared, qube: &QubeRef) -> Result<(), AdminError> {
     match shared.admin.kill(qube) {
         Ok(()) => Ok(()),
-        Err(error) if error.is_class("QubesVMNotFoundError") => Ok(()),
+        Err(error) if error.class() == Some(&ErrorClass::QubesVMNotFoundError) => Ok(()),
         // Created, never started: killing does not remove it.
-        Err(error) if error.is_class("QubesVMNotStartedError") => match shared.admin.remove(qube) {
-            Err(error) if !error.is_class("QubesVMNotFoundError") => Err(error),
+        Err(error) if error.class() == Some(&ErrorClass::QubesVMNotStartedError) => match shared.admin.remove(qube) {
+            Err(error) if error.class() != Some(&ErrorClass::QubesVMNotFoundError) => Err(error),
             _ => Ok(()),
         },
         Err(error) => Err(error),
@@ -66,7 +66,7 @@ pub(crate) fn strays(shared: &Shared) {
             return;
         }
     };
-    for line in qubes.into_iter().filter(|line| line.class == "DispVM") {
+    for line in qubes.into_iter().filter(|line| line.class == QubeClass::DispVM) {
         let qube = QubeRef::Name(line.name.clone());
         let begun = shared.admin.feature_get(&qube, "preload-dispvm-in-progress");
         let is_begun = matches!(begun, Ok(Some(value)) if !value.is_empty());

@@ -50,7 +50,7 @@ impl Templates {
     }
 
     /// Takes an event in: features and defaults are read again; what makes disposables stale bumps the generation.
-    pub(crate) fn note(&mut self, shared: &Shared, event: &admin::Event) -> Vec<Change> {
+    pub(crate) fn note(&mut self, shared: &Shared, event: &admin::protocol::Event) -> Vec<Change> {
         let name = event.name.as_str();
         if name.contains(":preload-dispvm-max")
             || name.contains(":preload-dispvm-delay")
@@ -90,13 +90,13 @@ fn read(shared: &Shared) -> Result<BTreeMap<QubeName, Limits>, String> {
     let feature = |qube: &QubeRef, feature| admin.feature_get(qube, feature).map_err(|error| error.to_string());
     let dom0_max = feature(&dom0, "preload-dispvm-max")?;
     let dom0_delay = feature(&dom0, "preload-dispvm-delay")?;
-    let default = admin.system_property("default_dispvm").map_err(|error| error.to_string())?;
+    let default = admin.system_property_get("default_dispvm").map_err(|error| error.to_string())?;
     let mut known = BTreeMap::new();
     for qube in system.qubes().filter(|qube| qube.template_for_dispvms) {
         let Ok(name) = qube.name.parse::<QubeName>() else { continue };
         let reference = QubeRef::Name(name.clone());
         let limits = Limits::in_force(
-            default.as_deref() == Some(name.as_str()),
+            default.value == name.as_str(),
             feature(&reference, "preload-dispvm-max")?.as_deref(),
             dom0_max.as_deref(),
             feature(&reference, "preload-dispvm-delay")?.as_deref(),

@@ -23,7 +23,7 @@ pub(crate) enum Reason {
     /// A disposable could not be destroyed.
     NotDestroyed { template: QubeName, place: Place, file: String },
     /// Something happened to a qube.
-    Admin(admin::Event),
+    Admin(admin::protocol::Event),
     /// The event stream broke: what was known may be old.
     AdminLost,
     /// SIGTERM or SIGINT.

@@ -170,7 +170,8 @@ impl Dom0 {
         let input = own(io::stdin().as_fd().try_clone_to_owned())?;
         let output = own(io::stdout().as_fd().try_clone_to_owned())?;
         let errors = own(words.writer())?;
-        let options = Options { hello: HelloOrder::SendFirst, ..Options::default() };
+        // The caller that is gone, input and output, ends the call at once; one that only closed its input does not.
+        let options = Options { hello: HelloOrder::SendFirst, end_with_output: true, ..Options::default() };
         connected.run(Some(input), output, errors, &options).map_err(|error| failed(error.to_string()))
     }
 
