@@ -4,7 +4,7 @@ use crate::config::TagChoice;
 use crate::error::CallError;
 use crate::request::Request;
 use names::{QubeName, QubeRef, Tag, Target, Uuid};
-use policy::system::{QubeInfo, SystemInfo};
+use policy::{QubeInfo, SystemInfo};
 
 /// A qube that exists and has template_for_dispvms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn tagged(
     choice: TagChoice,
     is_ready: impl Fn(&QubeName) -> bool,
 ) -> Result<Template, CallError> {
-    let fits = |qube: &QubeInfo| qube.template_for_dispvms && qube.tags.iter().any(|have| have == tag.as_str());
+    let fits = |qube: &QubeInfo| qube.template_for_dispvms && qube.has_tag(tag.as_str());
     if let Some(default) = source.default_dispvm.as_deref().and_then(|name| system.get(name)) {
         if fits(default) {
             return checked(&default.name, system);
@@ -101,7 +101,7 @@ fn tagged(
 }
 
 fn named(qube: &QubeInfo) -> Option<Template> {
-    Some(Template { name: qube.name.parse().ok()?, uuid: qube.uuid.as_deref()?.parse().ok()? })
+    Some(Template { name: qube.name.parse().ok()?, uuid: qube.uuid? })
 }
 
 #[cfg(test)]

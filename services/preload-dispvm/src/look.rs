@@ -84,7 +84,7 @@ impl Templates {
 fn read(shared: &Shared) -> Result<BTreeMap<QubeName, Limits>, String> {
     let admin = &shared.admin;
     let json = admin::Client::new(&shared.config.qubesd_internal_socket).system_info_json();
-    let system = policy::system::SystemInfo::from_json(&json.map_err(|error| error.to_string())?)
+    let system = policy::SystemInfo::from_json(&json.map_err(|error| error.to_string())?)
         .map_err(|error| error.to_string())?;
     let dom0 = QubeRef::Name(QubeName::dom0());
     let feature = |qube: &QubeRef, feature| admin.feature_get(qube, feature).map_err(|error| error.to_string());

@@ -14,7 +14,7 @@ use disposable::Disposable;
 use hypervisor::Hypervisor;
 use hypervisor::local::Local;
 use names::DomId;
-use policy::system::SystemInfo;
+use policy::SystemInfo;
 use qrexec::client::Connected;
 use qrexec::data::{CallEnd, CallReport, HelloOrder, Options};
 use std::io;
