@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::place;
 use crate::Layout;
-use names::{DomId, QubeName};
+use names::{DomId, QubeName, QubeRef};
 use qrexec::client::Client;
 use qrexec::data::{CallEnd, Options};
 use std::ffi::OsString;
@@ -30,7 +30,19 @@ pub(super) fn exec(state: Option<&Path>, qube: &QubeName, command: &[OsString]) 
         output: own(io::stdout().as_fd().try_clone_to_owned())?,
         errors: own(io::stderr().as_fd().try_clone_to_owned())?,
     };
+    start_if_halted(&layout, qube)?;
     run(&layout, qube, command, streams)
+}
+
+/// As qvm-run does.
+fn start_if_halted(layout: &Layout, qube: &QubeName) -> Result<(), Failure> {
+    let admin = admin::Client::new(layout.qubesd_socket());
+    let reference = QubeRef::Name(qube.clone());
+    let failed = |error: admin::AdminError| Failure::trouble("run a command in", qube, error);
+    if admin.qube(&reference).map_err(failed)?.state == admin::PowerState::Halted {
+        admin.start(&reference).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Where the command's streams go.

@@ -5,6 +5,7 @@ use qrexec::daemon::faults::{AgentFault, ClientFault, Refusal};
 use qrexec::daemon::machine::{Action, CLIENTS, Destination, Machine};
 use qrexec::daemon::trigger::Unfit;
 use qrexec::daemon::{ClientId, RequestId};
+use qrexec::wire::WireError;
 
 const OWN: u32 = 42;
 const SERVICE_CONNECT: u32 = 0x202;
@@ -77,18 +78,18 @@ fn hello_answers_with_the_lower_version() {
 #[test]
 fn hello_that_is_none_ends_the_daemon() {
     for (bytes, fault) in [
-        (message(HELLO, &1u32.to_ne_bytes()), AgentFault::Version(1)),
-        (message(HELLO, b"abc"), AgentFault::Hello { kind: HELLO, len: 3 }),
-        (message(0x213, b"abcd"), AgentFault::Hello { kind: 0x213, len: 4 }),
+        (message(HELLO, &1u32.to_ne_bytes()), WireError::Version { received: 1, oldest: 2 }),
+        (message(HELLO, b"abc"), WireError::Length { kind: HELLO, len: 3, least: 4, most: 4 }),
+        (message(0x213, b"abcd"), WireError::Kind { channel: "before HELLO", kind: 0x213 }),
         (
             [HELLO.to_ne_bytes(), u32::MAX.to_ne_bytes()].concat(),
-            AgentFault::Hello { kind: HELLO, len: u32::MAX },
+            WireError::Length { kind: HELLO, len: u32::MAX, least: 4, most: 4 },
         ),
     ] {
         let mut machine = Machine::new(OWN, "user");
         machine.agent_connected();
         machine.agent_sent(&bytes);
-        assert_eq!(drain(&mut machine), [Action::Stop(fault)]);
+        assert_eq!(drain(&mut machine), [Action::Stop(AgentFault::Wire(fault))]);
     }
 }
 
@@ -217,12 +218,17 @@ fn a_client_that_leaves_early_keeps_its_port_in_use() {
 
 #[test]
 fn faulty_clients_are_closed_and_nothing_reaches_the_agent() {
+    const CLIENT: &str = "from a client to a daemon";
+    let too = |len| WireError::Length { kind: EXEC_CMDLINE, len, least: 9, most: 65_535 };
     let long = params(0, 0, &[b"u:".as_slice(), &[b'a'; 4087], b"\0"].concat());
     for (bytes, fault) in [
-        (message(0x210, b"x"), ClientFault::Kind(0x210)),
-        (message(HELLO, &3u32.to_ne_bytes()), ClientFault::Kind(HELLO)),
-        (message(EXEC_CMDLINE, &params(0, 0, b"")), ClientFault::Length(8)),
-        ([EXEC_CMDLINE.to_ne_bytes(), 65_536u32.to_ne_bytes()].concat(), ClientFault::Length(65_536)),
+        (message(0x210, b"x"), ClientFault::Wire(WireError::Kind { channel: CLIENT, kind: 0x210 })),
+        (
+            message(HELLO, &3u32.to_ne_bytes()),
+            ClientFault::Wire(WireError::Kind { channel: CLIENT, kind: HELLO }),
+        ),
+        (message(EXEC_CMDLINE, &params(0, 0, b"")), ClientFault::Wire(too(8))),
+        ([EXEC_CMDLINE.to_ne_bytes(), 65_536u32.to_ne_bytes()].concat(), ClientFault::Wire(too(65_536))),
         (message(EXEC_CMDLINE, &params(0, 0, b"u:a")), ClientFault::Termination),
         (message(EXEC_CMDLINE, &params(0, 512, b"u:a\0")), ClientFault::Port(512)),
         (message(EXEC_CMDLINE, &params(0, 769, b"u:a\0")), ClientFault::Port(769)),

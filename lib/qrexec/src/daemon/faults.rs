@@ -1,57 +1,31 @@
 //! What ends a connection: the agent's breaches end this daemon, a client's breach ends that client's connection.
 
 use super::trigger::Unfit;
+use crate::wire::WireError;
 use std::fmt;
 
 /// A breach of protocol by the qube's agent. The daemon of that qube ends with exit code 1 (spec/qrexec-wire.md 2.1, 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentFault {
-    /// The first message was no HELLO of 4 bytes.
-    Hello {
-        /// Type of that message.
-        kind: u32,
-        /// Length of its body.
-        len: u32,
-    },
-    /// The agent's version is too old.
-    Version(u32),
+    /// A message that may not come, or not with this length, or a version too old.
+    Wire(WireError),
     /// The control vchan closed before HELLO was complete.
     LostBeforeHello,
-    /// A message of a type that the agreed version does not have.
-    Kind {
-        /// Type of that message.
-        kind: u32,
-        /// The agreed version.
-        version: u32,
-    },
-    /// A message whose length its type does not allow.
-    Length {
-        /// Type of that message.
-        kind: u32,
-        /// Length of its body.
-        len: u32,
-    },
     /// The end of a connection at a port that is no data port.
     Port(u32),
+}
+
+impl From<WireError> for AgentFault {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
 }
 
 impl fmt::Display for AgentFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hello { kind, len } => {
-                write!(f, "its first message is type {kind:#x} with {len} bytes instead of HELLO with 4")
-            }
-            Self::Version(version) => {
-                write!(
-                    f,
-                    "it speaks version {version}, the oldest that we speak is 2: update the qube's qrexec package"
-                )
-            }
+            Self::Wire(error) => error.fmt(f),
             Self::LostBeforeHello => f.write_str("it closed the control connection before its HELLO"),
-            Self::Kind { kind, version } => {
-                write!(f, "it sent a message of type {kind:#x}, which version {version} does not have")
-            }
-            Self::Length { kind, len } => write!(f, "it sent a message of type {kind:#x} with {len} bytes"),
             Self::Port(port) => {
                 write!(f, "it reported the end of a connection at port {port}, not a data port")
             }
@@ -62,19 +36,8 @@ impl fmt::Display for AgentFault {
 /// A breach of protocol by a client in dom0, or a wish that cannot be met. Its connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientFault {
-    /// Its first message was no HELLO of 4 bytes.
-    Hello {
-        /// Type of that message.
-        kind: u32,
-        /// Length of its body.
-        len: u32,
-    },
-    /// Its version is too old.
-    Version(u32),
-    /// A command of another type than the three that exist.
-    Kind(u32),
-    /// A command whose length is out of bounds.
-    Length(u32),
+    /// A message that may not come, or not with this length, or a version too old.
+    Wire(WireError),
     /// A command whose text has no NUL at its end.
     Termination,
     /// A command with a body that the agent's ring cannot hold: sending it would block for ever.
@@ -89,15 +52,16 @@ pub enum ClientFault {
     Talkative,
 }
 
+impl From<WireError> for ClientFault {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
 impl fmt::Display for ClientFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hello { kind, len } => {
-                write!(f, "its first message is type {kind:#x} with {len} bytes instead of HELLO with 4")
-            }
-            Self::Version(version) => write!(f, "it speaks version {version}, the oldest that we speak is 3"),
-            Self::Kind(kind) => write!(f, "{kind:#x} is no type of command"),
-            Self::Length(len) => write!(f, "a command has 9 to 65535 bytes, not {len}"),
+            Self::Wire(error) => error.fmt(f),
             Self::Termination => f.write_str("its command does not end with NUL"),
             Self::Ring(len) => {
                 write!(f, "its command of {len} bytes does not fit the agent's ring of 4096: make it shorter")

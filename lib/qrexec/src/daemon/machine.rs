@@ -1,23 +1,14 @@
 //! The rules of a daemon, as a machine that sees no descriptor: what peers did goes in, what to do comes out.
 
 use super::faults::{AgentFault, ClientFault, Refusal};
-use super::inbox::{Inbox, array};
 use super::ports::Ports;
 use super::requests::Requests;
-use super::trigger::Trigger;
+use super::trigger::{Trigger, Unfit};
 use super::{ClientId, RequestId};
+use crate::wire::{Channel, Decoder, Exec, Ident, Message, agree, agree_client};
+use qubes_qrexec_sys::ExecParams;
 use qubes_qrexec_sys::layout::text as until_nul;
-use qubes_qrexec_sys::limit::{
-    CLIENT_BODY, CLIENT_PROTOCOL_VERSION, CONTROL_RING, OLDEST_CLIENT_VERSION, OLDEST_VERSION,
-    PROTOCOL_VERSION, SHORTEST_EXEC_BODY, SLOTS, TRIGGER3_BODY, TRIGGER4_BODY, is_data_port,
-};
-use qubes_qrexec_sys::message_type::{
-    CONNECTION_TERMINATED, EXEC_CMDLINE, HELLO, JUST_EXEC, SERVICE_CONNECT, SERVICE_REFUSED, TRIGGER_SERVICE,
-    TRIGGER_SERVICE3, TRIGGER_SERVICE4,
-};
-use qubes_qrexec_sys::{
-    ExecParams, Header, Ident, PeerInfo, TriggerService2, TriggerService3, TriggerService4,
-};
+use qubes_qrexec_sys::limit::{CLIENT_PROTOCOL_VERSION, CONTROL_RING, SLOTS, is_data_port};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the driver has to do, in order.
@@ -72,23 +63,16 @@ pub struct Machine {
 #[derive(Debug)]
 enum Agent {
     Away,
-    Hello(Inbox),
-    Up { version: u32, inbox: Inbox },
+    Hello(Decoder),
+    Up(Decoder),
     Stopped,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Client {
-    stage: Stage,
-    inbox: Inbox,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    #[default]
-    Hello,
-    Command,
-    Running,
+    /// Its command has been carried out; all that may still come is its end.
+    is_running: bool,
+    decoder: Decoder,
 }
 
 impl Machine {
@@ -115,7 +99,7 @@ impl Machine {
     /// The control vchan is connected.
     pub fn agent_connected(&mut self) {
         if matches!(self.agent, Agent::Away) {
-            self.agent = Agent::Hello(Inbox::default());
+            self.agent = Agent::Hello(Decoder::new(Channel::Hello));
         }
     }
 
@@ -123,7 +107,7 @@ impl Machine {
     pub fn agent_sent(&mut self, bytes: &[u8]) {
         match &mut self.agent {
             Agent::Away | Agent::Stopped => return,
-            Agent::Hello(inbox) | Agent::Up { inbox, .. } => inbox.push(bytes),
+            Agent::Hello(decoder) | Agent::Up(decoder) => decoder.push(bytes),
         }
         loop {
             match self.agent_message() {
@@ -139,7 +123,7 @@ impl Machine {
         match self.agent {
             Agent::Away | Agent::Stopped => {}
             Agent::Hello(_) => self.stop(AgentFault::LostBeforeHello),
-            Agent::Up { .. } => {
+            Agent::Up(_) => {
                 self.agent = Agent::Away;
                 self.actions.push_back(Action::CloseDoor);
                 self.close_all_clients();
@@ -153,7 +137,7 @@ impl Machine {
     /// Whether one more client may be accepted: the agent is there and fewer than [`CLIENTS`] are connected.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        matches!(self.agent, Agent::Up { .. }) && self.clients.len() < CLIENTS
+        matches!(self.agent, Agent::Up(_)) && self.clients.len() < CLIENTS
     }
 
     /// A client has connected. `id` must not have been used before.
@@ -161,15 +145,15 @@ impl Machine {
         if !self.has_room() {
             return self.actions.push_back(Action::CloseClient(id, None));
         }
-        self.clients.insert(id, Client::default());
-        let hello = message(HELLO, &PeerInfo { version: CLIENT_PROTOCOL_VERSION }.to_bytes());
-        self.actions.push_back(Action::SendClient(id, hello));
+        self.clients.insert(id, Client { is_running: false, decoder: Decoder::new(Channel::Hello) });
+        let hello = Message::Hello { version: CLIENT_PROTOCOL_VERSION };
+        self.actions.push_back(Action::SendClient(id, hello.to_bytes()));
     }
 
     /// Bytes came from a client.
     pub fn client_sent(&mut self, id: ClientId, bytes: &[u8]) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        client.inbox.push(bytes);
+        client.decoder.push(bytes);
         loop {
             match self.client_message(id) {
                 Ok(true) => {}
@@ -198,14 +182,14 @@ impl Machine {
             Destination::Qube { .. } => return None,
         };
         let ident = self.requests.answer(id)?;
-        self.send_agent(SERVICE_CONNECT, &exec_body(domain, port, &ident.0));
+        self.send_agent(&Message::ServiceConnect(Exec::request(domain, port, ident)));
         Some(port)
     }
 
     /// A request has ended, well or badly. One that was never answered is refused now.
     pub fn ended(&mut self, id: RequestId) {
         if let Some(ident) = self.requests.end(id) {
-            self.refuse(&ident);
+            self.send_agent(&Message::ServiceRefused(ident));
         }
     }
 
@@ -215,57 +199,49 @@ impl Machine {
         self.requests.len()
     }
 
+    /// Takes one message of the agent; whether there may be more.
     fn agent_message(&mut self) -> Result<bool, AgentFault> {
-        let (version, inbox) = match &mut self.agent {
-            Agent::Away | Agent::Stopped => return Ok(false),
-            Agent::Hello(inbox) => (None, inbox),
-            Agent::Up { version, inbox } => (Some(*version), inbox),
+        let message = match &mut self.agent {
+            Agent::Away | Agent::Stopped => None,
+            Agent::Hello(decoder) | Agent::Up(decoder) => decoder.next()?,
         };
-        let Some(claim) = inbox.claim() else { return Ok(false) };
-        let len = match version {
-            None => hello_length(claim),
-            Some(version) => agent_length(claim, version),
-        }?;
-        let Some(body) = inbox.take(len) else { return Ok(false) };
-        match version {
-            None => self.agent_hello(&body)?,
-            Some(_) => self.agent_command(claim.kind, &body)?,
+        match message {
+            None => return Ok(false),
+            Some(Message::Hello { version }) => self.agent_hello(version)?,
+            Some(Message::ConnectionTerminated { domain, port }) => {
+                self.connection_terminated(domain, port)?;
+            }
+            Some(Message::TriggerService2(old)) => self.agent_asks(Trigger::from_v2(&old)),
+            Some(Message::TriggerService3(trigger)) => self.agent_asks(Trigger::from_v3(&trigger)),
+            Some(Message::TriggerService4(trigger)) => self.agent_asks(Trigger::from_v4(&trigger)),
+            // The decoder lets no other type through.
+            Some(_) => {}
         }
         Ok(true)
     }
 
-    fn agent_hello(&mut self, body: &[u8]) -> Result<(), AgentFault> {
-        let theirs = peer_version(body);
-        let version = theirs.min(PROTOCOL_VERSION);
-        if version < OLDEST_VERSION {
-            return Err(AgentFault::Version(theirs));
-        }
-        let Agent::Hello(inbox) = &mut self.agent else { return Ok(()) };
-        self.agent = Agent::Up { version, inbox: std::mem::take(inbox) };
-        self.send_agent(HELLO, &PeerInfo { version }.to_bytes());
+    fn agent_hello(&mut self, theirs: u32) -> Result<(), AgentFault> {
+        let version = agree(theirs)?;
+        let Agent::Hello(decoder) = &mut self.agent else { return Ok(()) };
+        let mut decoder = std::mem::replace(decoder, Decoder::new(Channel::Hello));
+        decoder.switch(Channel::AgentToDaemon { version });
+        self.agent = Agent::Up(decoder);
+        self.send_agent(&Message::Hello { version });
         self.actions.push_back(Action::OpenDoor);
         Ok(())
     }
 
-    fn agent_command(&mut self, kind: u32, body: &[u8]) -> Result<(), AgentFault> {
-        let trigger = match kind {
-            CONNECTION_TERMINATED => return self.connection_terminated(body),
-            TRIGGER_SERVICE => Trigger::from_v2(body),
-            TRIGGER_SERVICE3 => Trigger::from_v3(body),
-            _ => Trigger::from_v4(body),
-        };
+    fn agent_asks(&mut self, trigger: Result<Trigger, (Ident, Unfit)>) {
         match trigger {
             Ok(trigger) => match self.requests.open(trigger.ident) {
                 Some(id) => self.actions.push_back(Action::Begin(id, trigger)),
-                None => self.refuse_at_once(&trigger.ident, Refusal::TooMany),
+                None => self.refuse_at_once(trigger.ident, Refusal::TooMany),
             },
-            Err((ident, unfit)) => self.refuse_at_once(&ident, Refusal::Unfit(unfit)),
+            Err((ident, unfit)) => self.refuse_at_once(ident, Refusal::Unfit(unfit)),
         }
-        Ok(())
     }
 
-    fn connection_terminated(&mut self, body: &[u8]) -> Result<(), AgentFault> {
-        let ExecParams { connect_domain: peer, connect_port: port } = exec_params(body);
+    fn connection_terminated(&mut self, peer: u32, port: u32) -> Result<(), AgentFault> {
         if !is_data_port(port) {
             return Err(AgentFault::Port(port));
         }
@@ -275,77 +251,78 @@ impl Machine {
         Ok(())
     }
 
+    /// Takes one message of a client; whether there may be more.
     fn client_message(&mut self, id: ClientId) -> Result<bool, ClientFault> {
         let Some(client) = self.clients.get_mut(&id) else { return Ok(false) };
-        if client.stage == Stage::Running {
-            return if client.inbox.is_empty() { Ok(false) } else { Err(ClientFault::Talkative) };
+        if client.is_running {
+            let silent = client.decoder.is_between_messages();
+            return if silent { Ok(false) } else { Err(ClientFault::Talkative) };
         }
-        let Some(claim) = client.inbox.claim() else { return Ok(false) };
-        let len = client_length(claim, client.stage)?;
-        let Some(body) = client.inbox.take(len) else { return Ok(false) };
-        if client.stage == Stage::Hello {
-            match peer_version(&body) {
-                version if version < OLDEST_CLIENT_VERSION => return Err(ClientFault::Version(version)),
-                _ => client.stage = Stage::Command,
-            }
+        let Some(message) = client.decoder.next()? else { return Ok(false) };
+        if let Message::Hello { version } = message {
+            agree_client(version)?;
+            client.decoder.switch(Channel::ClientToDaemon);
         } else {
-            client.stage = Stage::Running;
-            self.command(id, claim.kind, &body)?;
+            client.is_running = true;
+            self.command(id, message)?;
         }
         Ok(true)
     }
 
-    fn command(&mut self, id: ClientId, kind: u32, body: &[u8]) -> Result<(), ClientFault> {
-        let ExecParams { connect_domain: peer, connect_port: wished } = exec_params(body);
-        let text = body.get(ExecParams::SIZE..).unwrap_or_default();
-        if text.last() != Some(&0) {
+    fn command(&mut self, id: ClientId, mut message: Message) -> Result<(), ClientFault> {
+        let is_connect = matches!(message, Message::ServiceConnect(_));
+        let (Message::ExecCmdline(exec) | Message::JustExec(exec) | Message::ServiceConnect(exec)) =
+            &mut message
+        else {
+            // The decoder lets no other type through.
+            return Ok(());
+        };
+        if !exec.is_terminated() {
             return Err(ClientFault::Termination);
         }
-        let text = self.with_default_user(kind, text);
-        if ExecParams::SIZE + text.len() > CONTROL_RING {
-            return Err(ClientFault::Ring(ExecParams::SIZE + text.len()));
+        if !is_connect {
+            self.set_default_user(&mut exec.text);
         }
-        if wished != 0 && !is_data_port(wished) {
-            return Err(ClientFault::Port(wished));
+        let body = ExecParams::SIZE + exec.text.len();
+        if body > CONTROL_RING {
+            return Err(ClientFault::Ring(body));
         }
-        let is_connect = kind == SERVICE_CONNECT;
-        if is_connect && !self.requests.is_open_by_text(until_nul(&text)) {
+        if exec.port != 0 && !is_data_port(exec.port) {
+            return Err(ClientFault::Port(exec.port));
+        }
+        if is_connect && !self.requests.is_open_by_text(until_nul(&exec.text)) {
             return Err(ClientFault::NoRequest);
         }
-        let port = match wished {
-            0 => self.ports.allocate(peer, Some(id)).ok_or(ClientFault::NoPort)?,
-            port => port,
+        let port = match exec.port {
+            0 => Some(self.ports.allocate(exec.domain, Some(id)).ok_or(ClientFault::NoPort)?),
+            _ => None,
         };
+        exec.port = port.unwrap_or(exec.port);
         if is_connect {
             // Only now that nothing can fail any more: a request marked answered without an answer would never end.
-            self.requests.answer_by_text(until_nul(&text));
+            self.requests.answer_by_text(until_nul(&exec.text));
         }
-        if wished == 0 {
-            let reply = message(kind, &exec_body(self.own, port, &[]));
-            self.actions.push_back(Action::SendClient(id, reply));
+        if let Some(port) = port {
+            let answer = answer(&message, Exec::answer(self.own, port));
+            self.actions.push_back(Action::SendClient(id, answer.to_bytes()));
         }
-        self.send_agent(kind, &exec_body(peer, port, &text));
+        self.send_agent(&message);
         Ok(())
     }
 
-    fn with_default_user(&self, kind: u32, text: &[u8]) -> Vec<u8> {
-        match text.strip_prefix(b"DEFAULT:") {
-            Some(rest) if kind != SERVICE_CONNECT => [&self.default_user, b":".as_slice(), rest].concat(),
-            _ => text.to_vec(),
+    fn set_default_user(&self, text: &mut Vec<u8>) {
+        if text.starts_with(b"DEFAULT:") {
+            text.splice(..b"DEFAULT".len(), self.default_user.iter().copied());
         }
     }
 
-    fn refuse_at_once(&mut self, ident: &Ident, why: Refusal) {
+    fn refuse_at_once(&mut self, ident: Ident, why: Refusal) {
         self.actions.push_back(Action::Refused(why));
-        self.refuse(ident);
+        self.send_agent(&Message::ServiceRefused(ident));
     }
 
-    fn refuse(&mut self, ident: &Ident) {
-        self.send_agent(SERVICE_REFUSED, &ident.0);
-    }
-
-    fn send_agent(&mut self, kind: u32, body: &[u8]) {
-        self.actions.push_back(Action::SendAgent(message(kind, body)));
+    fn send_agent(&mut self, message: &Message) {
+        self.actions.push_back(Action::SendAgent(message.to_bytes()));
     }
 
     fn close_client(&mut self, id: ClientId, fault: Option<ClientFault>) {
@@ -368,56 +345,13 @@ impl Machine {
     }
 }
 
-fn hello_length(claim: Header) -> Result<usize, AgentFault> {
-    match claim {
-        Header { kind: HELLO, len: 4 } => Ok(PeerInfo::SIZE),
-        Header { kind, len } => Err(AgentFault::Hello { kind, len }),
+/// An answer has the type of its question.
+fn answer(question: &Message, exec: Exec) -> Message {
+    match question {
+        Message::ExecCmdline(_) => Message::ExecCmdline(exec),
+        Message::JustExec(_) => Message::JustExec(exec),
+        _ => Message::ServiceConnect(exec),
     }
-}
-
-/// The table of spec/qrexec-wire.md 2.2.
-fn agent_length(Header { kind, len }: Header, version: u32) -> Result<usize, AgentFault> {
-    let length = usize::try_from(len).unwrap_or(usize::MAX);
-    let fits = match (kind, version) {
-        (TRIGGER_SERVICE, 2) => length == TriggerService2::SIZE,
-        (TRIGGER_SERVICE3, 3 | 4) => length > TriggerService3::SIZE && len <= TRIGGER3_BODY,
-        (TRIGGER_SERVICE4, 4) => length > TriggerService4::SIZE && len <= TRIGGER4_BODY,
-        (CONNECTION_TERMINATED, _) => length == ExecParams::SIZE,
-        _ => return Err(AgentFault::Kind { kind, version }),
-    };
-    if fits { Ok(length) } else { Err(AgentFault::Length { kind, len }) }
-}
-
-/// The table of spec/qrexec-wire.md, section 4.
-fn client_length(Header { kind, len }: Header, stage: Stage) -> Result<usize, ClientFault> {
-    match (stage, kind) {
-        (Stage::Hello, HELLO) if len == 4 => return Ok(PeerInfo::SIZE),
-        (Stage::Hello, _) => return Err(ClientFault::Hello { kind, len }),
-        (_, EXEC_CMDLINE | JUST_EXEC | SERVICE_CONNECT) => {}
-        _ => return Err(ClientFault::Kind(kind)),
-    }
-    match usize::try_from(len) {
-        Ok(length) if (SHORTEST_EXEC_BODY..=CLIENT_BODY).contains(&len) => Ok(length),
-        _ => Err(ClientFault::Length(len)),
-    }
-}
-
-fn peer_version(body: &[u8]) -> u32 {
-    PeerInfo::from_bytes(array(body)).version
-}
-
-fn exec_params(body: &[u8]) -> ExecParams {
-    ExecParams::from_bytes(array(body))
-}
-
-fn exec_body(connect_domain: u32, connect_port: u32, text: &[u8]) -> Vec<u8> {
-    [&ExecParams { connect_domain, connect_port }.to_bytes()[..], text].concat()
-}
-
-fn message(kind: u32, body: &[u8]) -> Vec<u8> {
-    // Every body here is shorter than 2^16, so the length is never cut.
-    let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    [&Header { kind, len }.to_bytes()[..], body].concat()
 }
 
 /// Most clients at a time; further ones wait to be accepted.

@@ -1,8 +1,8 @@
 //! The agent's wish for a call, cleaned (spec/qrexec-wire.md 1.2 and 2.3).
 
-use super::inbox::array;
-use qubes_qrexec_sys::layout::text;
-use qubes_qrexec_sys::{Ident, TriggerService2, TriggerService3, TriggerService4};
+use crate::wire;
+use crate::wire::layout::text;
+use qubes_qrexec_sys::{Ident, TriggerService2};
 use std::fmt;
 
 /// A wish for a call, made of characters that are safe in a line of text and in a log.
@@ -43,33 +43,31 @@ impl fmt::Display for Unfit {
 }
 
 impl Trigger {
-    /// Reads TRIGGER_SERVICE; the body has exactly [`TriggerService2::SIZE`] bytes.
+    /// Reads TRIGGER_SERVICE.
     ///
     /// # Errors
     /// The request's id as it came, and why the request is refused.
-    pub fn from_v2(body: &[u8]) -> Result<Self, (Ident, Unfit)> {
-        let TriggerService2 { service, target, ident } = TriggerService2::from_bytes(&array(body));
+    pub fn from_v2(untrusted: &TriggerService2) -> Result<Self, (Ident, Unfit)> {
         // Unlike the later forms: the service is cleaned first and may be followed by anything after its NUL.
-        Self::checked(None, &target, ident, Ok(clean(field(&service), b"+")))
+        let service = clean(field(&untrusted.service), b"+");
+        Self::checked(None, &untrusted.target, untrusted.ident, Ok(service))
     }
 
-    /// Reads TRIGGER_SERVICE3; the body is longer than [`TriggerService3::SIZE`].
+    /// Reads TRIGGER_SERVICE3.
     ///
     /// # Errors
     /// The request's id as it came, and why the request is refused.
-    pub fn from_v3(body: &[u8]) -> Result<Self, (Ident, Unfit)> {
-        let TriggerService3 { target, ident } = TriggerService3::from_bytes(&array(body));
-        Self::checked(None, &target, ident, terminated(body.get(TriggerService3::SIZE..).unwrap_or_default()))
+    pub fn from_v3(untrusted: &wire::Trigger) -> Result<Self, (Ident, Unfit)> {
+        Self::checked(None, &untrusted.target, untrusted.ident, terminated(&untrusted.service))
     }
 
-    /// Reads TRIGGER_SERVICE4; the body is longer than [`TriggerService4::SIZE`].
+    /// Reads TRIGGER_SERVICE4.
     ///
     /// # Errors
     /// The request's id as it came, and why the request is refused.
-    pub fn from_v4(body: &[u8]) -> Result<Self, (Ident, Unfit)> {
-        let TriggerService4 { source, target, ident } = TriggerService4::from_bytes(&array(body));
-        let service = terminated(body.get(TriggerService4::SIZE..).unwrap_or_default());
-        Self::checked(Some(&source), &target, ident, service)
+    pub fn from_v4(untrusted: &wire::Trigger) -> Result<Self, (Ident, Unfit)> {
+        let service = terminated(&untrusted.service);
+        Self::checked(Some(&untrusted.source), &untrusted.target, untrusted.ident, service)
     }
 
     fn checked(
@@ -125,13 +123,13 @@ fn clean(bytes: &[u8], also: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn v4(source: &[u8], target: &[u8], ident: &[u8], service: &[u8]) -> Vec<u8> {
-        let mut body = vec![0; TriggerService4::SIZE];
-        body[..source.len()].copy_from_slice(source);
-        body[64..64 + target.len()].copy_from_slice(target);
-        body[128..128 + ident.len()].copy_from_slice(ident);
-        body.extend_from_slice(service);
-        body
+    fn v4(source: &[u8], target: &[u8], ident: &[u8], service: &[u8]) -> wire::Trigger {
+        let mut trigger = wire::Trigger::new(b"", b"", Ident([0; 32]), b"");
+        trigger.source[..source.len()].copy_from_slice(source);
+        trigger.target[..target.len()].copy_from_slice(target);
+        trigger.ident.0[..ident.len()].copy_from_slice(ident);
+        trigger.service = service.to_vec();
+        trigger
     }
 
     #[test]
@@ -179,20 +177,19 @@ mod tests {
 
     #[test]
     fn the_old_form() {
-        let mut body = vec![0; TriggerService2::SIZE];
+        let mut old = TriggerService2 { service: [0; 64], target: [b'y'; 32], ident: Ident([0; 32]) };
         for (service, why) in [
             (&b"\0a"[..], Unfit::Empty),
             (b"+", Unfit::NoName),
             (b"+a", Unfit::NoName),
             (b"\0+a", Unfit::Empty),
         ] {
-            body[..8].fill(0);
-            body[..service.len()].copy_from_slice(service);
-            assert_eq!(Trigger::from_v2(&body).unwrap_err().1, why);
+            old.service[..8].fill(0);
+            old.service[..service.len()].copy_from_slice(service);
+            assert_eq!(Trigger::from_v2(&old).unwrap_err().1, why);
         }
-        body[..64].fill(b'x');
-        body[64..96].fill(b'y');
-        let trigger = Trigger::from_v2(&body).unwrap();
+        old.service.fill(b'x');
+        let trigger = Trigger::from_v2(&old).unwrap();
         assert_eq!((trigger.service.len(), trigger.target.len()), (63, 31));
         assert_eq!(trigger.requested_source, None);
     }

@@ -3,8 +3,9 @@
 use super::account::own_user_name;
 use super::command::{Action, Command, ServiceCommand};
 use super::config::Config;
-use super::error::ExecError;
+use super::error::{ExecError, shown};
 use super::lookup::{Located, SearchPath, locate};
+use super::tcp::TcpLink;
 use crate::data;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -76,7 +77,7 @@ impl Command {
 /// Starts what a command names, to be served over a data channel.
 ///
 /// # Errors
-/// Any [`ExecError`]; [`failed`] makes the answer of it.
+/// Any [`ExecError`]; its exit code goes to the caller, as [`data::Service::Failed`].
 pub fn start(
     command: &Command,
     config: &Config,
@@ -89,17 +90,9 @@ pub fn start(
         Action::Legacy(text) => return spawn(shell(text), Path::new(SHELL), surroundings.place),
     };
     match locate(service, &surroundings.services)? {
-        Located::Executable(path) => {
-            spawn(program(service, config, &path)?, &path, surroundings.place)
-        }
-        Located::Socket(path) => {
-            let socket = connect_unix(&path)?;
-            Ok(socket_service(socket.into(), service, config))
-        }
-        Located::Tcp(link) => {
-            let socket = connect_tcp(link.address(service.argument())?)?;
-            Ok(socket_service(socket.into(), service, config))
-        }
+        Located::Executable(path) => spawn(program(service, config, &path)?, &path, surroundings.place),
+        Located::Socket(path) => Ok(socket_service(connect_unix(&path, service, config)?, config)),
+        Located::Tcp(link) => Ok(socket_service(connect_tcp(&link, service, config)?, config)),
     }
 }
 
@@ -123,22 +116,12 @@ pub fn start_detached(
             return spawn_detached(shell, Path::new(SHELL)).map(detached);
         }
     };
-    let descriptor = descriptor(service, config);
-    let connection: OwnedFd = match locate(service, &surroundings.services)? {
+    let connection = match locate(service, &surroundings.services)? {
         Located::Executable(path) => {
             return spawn_detached(program(service, config, &path)?, &path).map(detached);
         }
-        Located::Socket(path) => {
-            let mut socket = connect_unix(&path)?;
-            socket.write_all(&descriptor).map_err(|cause| connect_error(&path, cause))?;
-            socket.into()
-        }
-        Located::Tcp(link) => {
-            let address = link.address(service.argument())?;
-            let mut socket = connect_tcp(address)?;
-            socket.write_all(&descriptor).map_err(|cause| ExecError::Connect(address.to_string(), cause))?;
-            socket.into()
-        }
+        Located::Socket(path) => connect_unix(&path, service, config)?,
+        Located::Tcp(link) => connect_tcp(&link, service, config)?,
     };
     Ok(Detached { child: None, _connection: Some(connection) })
 }
@@ -177,7 +160,9 @@ fn program(
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_stripped(name)) {
         program.env_remove(name);
     }
-    let mut set = |name: &str, value: &[u8]| drop(program.env(name, OsStr::from_bytes(value)));
+    let mut set = |name: &str, value: &[u8]| {
+        program.env(name, OsStr::from_bytes(value));
+    };
     set("QREXEC_SERVICE_FULL_NAME", service.full_name());
     set("QREXEC_REMOTE_DOMAIN", parties.source);
     set("QREXEC_REQUESTED_TARGET_TYPE", parties.requested.map_or(b"", |(kind, _)| kind));
@@ -225,13 +210,27 @@ fn spawn_detached(mut program: std::process::Command, path: &Path) -> Result<Chi
     program.spawn().map_err(|cause| ExecError::Spawn(path.to_owned(), cause))
 }
 
-fn socket_service(socket: OwnedFd, service: &ServiceCommand, config: &Config) -> data::Service {
+fn socket_service(stream: OwnedFd, config: &Config) -> data::Service {
     data::Service::Socket {
-        socket,
-        first_bytes: descriptor(service, config),
+        stream,
         exit_on_client_eof: config.exit_on_client_eof,
         exit_on_service_eof: config.exit_on_service_eof,
     }
+}
+
+fn connect_unix(path: &Path, service: &ServiceCommand, config: &Config) -> Result<OwnedFd, ExecError> {
+    let failed = |cause| ExecError::Connect(shown(path), cause);
+    let mut socket = os::socket::connect(path).map_err(failed)?;
+    socket.write_all(&descriptor(service, config)).map_err(failed)?;
+    Ok(socket.into())
+}
+
+fn connect_tcp(link: &TcpLink, service: &ServiceCommand, config: &Config) -> Result<OwnedFd, ExecError> {
+    let address = link.address(service.argument())?;
+    let failed = |cause| ExecError::Connect(address.to_string(), cause);
+    let mut socket = TcpStream::connect(address).map_err(failed)?;
+    socket.write_all(&descriptor(service, config)).map_err(failed)?;
+    Ok(socket.into())
 }
 
 /// What a socket service is told first: the command after `QUBESRPC ` and a NUL.
@@ -239,16 +238,29 @@ fn descriptor(service: &ServiceCommand, config: &Config) -> Vec<u8> {
     if config.skip_service_descriptor { Vec::new() } else { [service.text(), b"\0"].concat() }
 }
 
-fn connect_unix(path: &Path) -> Result<UnixStream, ExecError> {
-    os::socket::connect(path).map_err(|cause| connect_error(path, cause))
-}
-
-fn connect_tcp(address: std::net::SocketAddr) -> Result<TcpStream, ExecError> {
-    TcpStream::connect(address).map_err(|cause| ExecError::Connect(address.to_string(), cause))
-}
-
-fn connect_error(path: &Path, cause: std::io::Error) -> ExecError {
-    ExecError::Connect(super::error::shown(path), cause)
+/// Starts `qubes.WaitForSession`, which ends when the session of `user` is there (section 7). Without a user, as in dom0,
+/// its standard input is empty.
+///
+/// # Errors
+/// [`ExecError`]; the call should then be run at once.
+pub fn start_wait_for_session(
+    source: &[u8],
+    user: Option<&[u8]>,
+    surroundings: &Surroundings,
+) -> Result<Child, ExecError> {
+    let entry = surroundings.services.find(WAIT_FOR_SESSION)?;
+    let Some(entry) = entry else { return Err(ExecError::NotFound(WAIT_FOR_SESSION.to_vec())) };
+    let mut program = std::process::Command::new(&entry.path);
+    program.arg0(OsStr::from_bytes(WAIT_FOR_SESSION)).env("QREXEC_REMOTE_DOMAIN", OsStr::from_bytes(source));
+    program.stdin(if user.is_some() { Stdio::piped() } else { Stdio::null() });
+    let mut child = program.spawn().map_err(|cause| ExecError::Spawn(entry.path.clone(), cause))?;
+    if let (Some(user), Some(mut stdin)) = (user, child.stdin.take()) {
+        if let Err(error) = stdin.write_all(&[user, b"\n"].concat()) {
+            log::debug!("{} does not read its user: {error}", shown(&entry.path));
+        }
+    }
+    Ok(child)
 }
 
 const SHELL: &str = "/bin/sh";
+const WAIT_FOR_SESSION: &[u8] = b"qubes.WaitForSession";
