@@ -19,4 +19,25 @@ pub struct HostConfig {
     pub isolation: Isolation,
     /// The socket to which steps are reported.
     pub story: Option<PathBuf>,
+    /// Services in all qubes beside or instead of the usual ones: service and name of the program.
+    pub services: Vec<(String, String)>,
+    /// Files of the policy for this run alone, ranking above the administrator's: name and content.
+    pub policy: Vec<(String, String)>,
+}
+
+impl HostConfig {
+    /// The usual settings for a state directory.
+    #[must_use]
+    pub fn new(layout: Layout, executable: PathBuf) -> Self {
+        Self {
+            layout,
+            executable,
+            environment: Vec::new(),
+            work_mounts: Vec::new(),
+            isolation: Isolation::Auto,
+            story: None,
+            services: Vec::new(),
+            policy: Vec::new(),
+        }
+    }
 }

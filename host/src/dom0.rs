@@ -56,7 +56,13 @@ impl Info {
 }
 
 impl Dom0 {
-    pub(crate) fn new(config: HostConfig, store: Store, lives: Lives) -> Self {
+    pub(crate) fn new(
+        config: HostConfig,
+        store: Store,
+        lives: Lives,
+        removals: Removals,
+        local: Local,
+    ) -> Self {
         let layout = &config.layout;
         let policy = PolicyCache::new(vec![layout.runtime_policy(), layout.policy()]);
         Self {
@@ -66,6 +72,8 @@ impl Dom0 {
             moved: Condvar::new(),
             saving: Mutex::new(()),
             policy: Mutex::new(policy),
+            removals,
+            local,
             config,
         }
     }

@@ -163,15 +163,17 @@ impl Layout {
     pub fn create(&self) -> io::Result<()> {
         make(&self.state)?;
         let lock = lock::StateLock::take(&self.lock())?;
-        for directory in self.directories() {
-            make(&directory)?;
-        }
+        self.make_directories()?;
         match fs::remove_file(self.story_socket()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         drop(lock);
         Ok(())
+    }
+
+    pub(crate) fn make_directories(&self) -> io::Result<()> {
+        self.directories().iter().try_for_each(|directory| make(directory))
     }
 
     fn directories(&self) -> [PathBuf; 11] {

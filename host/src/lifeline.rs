@@ -1,6 +1,6 @@
 //! How long-lived programs end with the host that started them.
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use std::io::Read;
 use std::thread;
@@ -16,6 +16,10 @@ pub fn hold() {
         return;
     }
     let watch = || {
+        // Signals are for the program's own threads, which may have prepared for them.
+        if let Err(error) = SigSet::all().thread_block() {
+            log::warn!("lifeline: {error}");
+        }
         let mut stdin = std::io::stdin().lock();
         let mut buffer = [0u8; 64];
         loop {

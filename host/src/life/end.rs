@@ -80,6 +80,11 @@ impl Dom0 {
             .map_err(|error| Refusal::general(format!("cannot start a thread: {error}")))
     }
 
+    /// Whether a qube is gone or halted.
+    pub(crate) fn is_down(&self, name: &QubeName) -> bool {
+        self.read(|store| store.get(name).is_none_or(|qube| qube.runtime.state == PowerState::Halted))
+    }
+
     /// A domain has ended, for whatever reason. Called once per domain with effect; again without.
     pub(super) fn domain_ended(self: &Arc<Self>, name: &QubeName, domid: DomId) {
         let ending = self.with_state(|state| {

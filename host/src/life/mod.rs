@@ -8,7 +8,8 @@ mod end;
 mod pause;
 mod start;
 
-pub(crate) use directory::Removals;
+pub(crate) use daemon::{environment, open_log};
+pub(crate) use directory::{Removals, leftovers, remove_tree};
 pub(crate) use domain::sweep;
 
 use crate::process::Process;
