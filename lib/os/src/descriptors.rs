@@ -38,3 +38,32 @@ pub(crate) fn signal_process(process: BorrowedFd<'_>, signal: i32) -> io::Result
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// A descriptor that polls readable as soon as the process `pid` has ended (pidfd_open(2)). It is close-on-exec.
+///
+/// For a child that has not been waited for, `pid` cannot mean another process.
+///
+/// # Errors
+/// The kernel's: no such process; kernels before 5.3 know no such descriptor.
+pub fn watch_process(pid: u32) -> io::Result<OwnedFd> {
+    of_process(i32::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_end_of_a_process_is_seen() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let watch = watch_process(child.id()).unwrap();
+        let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
+        drop(child.stdin.take());
+        assert_eq!(poll(&mut fds, 10_000u16.into()), Ok(1));
+        assert!(child.try_wait().unwrap().is_some());
+    }
+}
