@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Closes every descriptor from 3 up (promise P10). To be called first in `main`, before anything was opened.
 ///
@@ -12,4 +13,40 @@ pub fn close_inherited() -> io::Result<()> {
     // anything of its own, so no owner of a descriptor above 2 exists whose descriptor could be closed under it.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A descriptor that polls readable as soon as the process `pid` has ended (pidfd_open(2)). It is close-on-exec.
+///
+/// For a child that has not been waited for, `pid` cannot mean another process.
+///
+/// # Errors
+/// The kernel's: no such process; kernels before 5.3 know no such descriptor.
+pub fn watch_process(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and touches no memory.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0u32) };
+    let fd = RawFd::try_from(result).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_end_of_a_process_is_seen() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let watch = watch_process(child.id()).unwrap();
+        let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
+        drop(child.stdin.take());
+        assert_eq!(poll(&mut fds, 10_000u16.into()), Ok(1));
+        assert!(child.try_wait().unwrap().is_some());
+    }
 }
