@@ -1,7 +1,7 @@
 //! A policy follows its files, and broken files deny everything.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use policy::{Call, Decision, DenyReason, Options, PolicyCache, SystemInfo};
+use policy::{Call, Decision, DenyReason, Options, Policy, PolicyCache, SystemInfo};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +23,12 @@ fn is_allowed(cache: &mut PolicyCache) -> bool {
 fn changes_are_seen() {
     let root = tempfile::tempdir().unwrap();
     let file = |name: &str| root.path().join(name);
+    // Each change must show by the stamps alone.
+    let is_allowed = |cache: &mut PolicyCache| {
+        let allowed = is_allowed(cache);
+        settle(cache);
+        allowed
+    };
     let write = |name: &str, text: &str| std::fs::write(file(name), text).unwrap();
     let mut cache = PolicyCache::new(vec![root.path().to_owned()]);
     assert!(!is_allowed(&mut cache));
@@ -83,14 +89,7 @@ fn unchanged_files_are_not_read_again() {
     let file = root.path().join("1.policy");
     std::fs::write(&file, "a * work vault allow").unwrap();
     let mut cache = PolicyCache::new(vec![root.path().to_owned()]);
-    // Files that changed a moment ago are read again on purpose, so wait until they are old enough.
-    let mut last = cache.policy().unwrap();
-    let settled = (0..1000).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-        let next = cache.policy().unwrap();
-        Arc::ptr_eq(&std::mem::replace(&mut last, next.clone()), &next)
-    });
-    assert!(settled);
+    let last = settle(&mut cache);
     assert!(Arc::ptr_eq(&last, &cache.policy().unwrap()));
 }
 
@@ -104,9 +103,31 @@ fn old_rules_are_looked_for_where_told() {
     assert!(is_allowed(&mut cache), "no such directory");
     std::fs::create_dir(&legacy).unwrap();
     assert!(is_allowed(&mut cache), "an empty one");
+    settle(&mut cache);
     write(&legacy.join("a"), "work vault deny");
-    let mut cache = cache.with_legacy_directory(legacy);
     assert!(!is_allowed(&mut cache), "one with rules");
+    std::fs::remove_file(legacy.join("a")).unwrap();
+    std::fs::remove_dir(&legacy).unwrap();
+    settle(&mut cache);
+    let full = root.path().join("full");
+    std::fs::create_dir(&full).unwrap();
+    write(&full.join("a"), "work vault deny");
+    std::fs::rename(&full, &legacy).unwrap();
+    assert!(!is_allowed(&mut cache), "one that appears with rules");
+}
+
+/// Waits until the cache trusts what it has: files that changed a moment ago are read again on purpose.
+fn settle(cache: &mut PolicyCache) -> Arc<Policy> {
+    let mut last = cache.policy().unwrap();
+    for _ in 0..1000 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let next = cache.policy().unwrap();
+        if Arc::ptr_eq(&last, &next) {
+            return last;
+        }
+        last = next;
+    }
+    panic!("the policy is read again and again");
 }
 
 fn write(path: &Path, text: &str) {
