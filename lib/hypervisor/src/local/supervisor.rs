@@ -12,9 +12,8 @@ use crate::HypervisorError;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{dup2_stdout, getegid, geteuid};
+use os::signals::Signals;
 use os::process::ProcessId;
 use std::ffi::OsString;
 use std::fs::File;
@@ -46,7 +45,7 @@ fn supervise() -> Result<u8, Failure> {
     let mut lifeline = init::standard_input()?;
     let (registry, spec) = receive_spec(&mut lifeline)?;
     let registry = Registry { directory: registry };
-    let signals = take_signals()?;
+    let mut signals = take_signals()?;
     let host = if geteuid().is_root() { HostUser::Root } else { HostUser::Other };
     enter_pid_namespace(spec.isolation)?;
 
@@ -55,7 +54,7 @@ fn supervise() -> Result<u8, Failure> {
     let result = start(&registry, &spec, &mut record, host).and_then(|child| {
         let _ = Answer::Ready { init: record.init, pausing: pausing(&record) }.send(&mut io::stdout());
         let _ = File::options().write(true).open("/dev/null").map(dup2_stdout);
-        wait_for_end(&lifeline, &child, &signals)?;
+        wait_for_end(&lifeline, &child, &mut signals)?;
         Ok(child)
     });
     // From here on a failure can be told to nobody; a sweep finds what is left by the record.
@@ -87,15 +86,10 @@ struct Init {
 }
 
 /// A terminal's Ctrl-C is for the host, which then closes the lifeline in its own time; SIGTERM ends the qube.
-fn take_signals() -> Result<SignalFd, Failure> {
+fn take_signals() -> Result<Signals, Failure> {
     let _ = nix::unistd::setsid();
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    set.thread_block()
-        .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))
-        .map_err(|error| Failure::broken("cannot block", "signals", error))
+    Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+        .map_err(|error| Failure::broken("cannot take", "signals", error))
 }
 
 /// Makes our next child the first process of a new pid namespace. The machine's root keeps its rights, with which init
@@ -195,7 +189,7 @@ fn start(registry: &Registry, spec: &Spec, record: &mut Record, host: HostUser) 
 }
 
 /// Returns when init has ended, the lifeline is cut or we are told to end.
-fn wait_for_end(lifeline: &File, init: &Init, signals: &SignalFd) -> Result<(), Failure> {
+fn wait_for_end(lifeline: &File, init: &Init, signals: &mut Signals) -> Result<(), Failure> {
     loop {
         let mut ends = [
             PollFd::new(lifeline.as_fd(), PollFlags::POLLIN),
@@ -211,19 +205,10 @@ fn wait_for_end(lifeline: &File, init: &Init, signals: &SignalFd) -> Result<(), 
         if lifeline || init {
             return Ok(());
         }
-        if signal && told_to_end(signals) {
+        if signal && signals.pending().contains(&libc::SIGTERM) {
             return Ok(());
         }
     }
-}
-
-fn told_to_end(signals: &SignalFd) -> bool {
-    let number = |signal: Signal| u32::try_from(signal as i32).unwrap_or(0);
-    let mut end = false;
-    while let Ok(Some(info)) = signals.read_signal() {
-        end |= info.ssi_signo == number(Signal::SIGTERM);
-    }
-    end
 }
 
 fn pausing(record: &Record) -> Pausing {

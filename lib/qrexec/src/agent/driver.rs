@@ -14,8 +14,8 @@ use names::DomId;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::libc;
+use os::signals::Signals;
 use nix::sys::socket::{MsgFlags, recv, send};
 use qubes_qrexec_sys::{ExecParams, limit};
 use std::collections::BTreeMap;
@@ -30,9 +30,9 @@ use vchan::Vchan;
 
 /// Runs until a signal asks for the end.
 pub(super) fn run(options: &Options) -> Result<(), AgentError> {
-    let signals = block_signals().map_err(|errno| AgentError::System("preparing signals", errno.into()))?;
+    let mut signals = take_signals().map_err(|error| AgentError::System("preparing signals", error))?;
     let config = vchan::Config::from_env();
-    let Some(vchan) = wait_for_daemon(&config, &signals)? else { return Ok(()) };
+    let Some(vchan) = wait_for_daemon(&config, &mut signals)? else { return Ok(()) };
     let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map_err(|errno| AgentError::System("making an event descriptor", errno.into()))?;
     let (ended, endings) = channel();
@@ -55,23 +55,20 @@ pub(super) fn run(options: &Options) -> Result<(), AgentError> {
         meminfo: Meminfo::default(),
     };
     driver.act(vec![Core::start()])?;
-    driver.run(&signals)
+    driver.run(&mut signals)
 }
 
 /// SIGTERM and SIGINT end the main loop; SIGUSR1 (spec/qrexec-wire.md 7.6) is not acted upon and must not kill us.
-/// Blocked before there is another thread, so that no thread ever takes them. Started programs begin with none blocked.
-fn block_signals() -> nix::Result<SignalFd> {
-    let mut ends = SigSet::empty();
-    ends.add(Signal::SIGTERM);
-    ends.add(Signal::SIGINT);
-    let mut blocked = ends;
-    blocked.add(Signal::SIGUSR1);
-    blocked.thread_block()?;
-    SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+fn take_signals() -> std::io::Result<Signals> {
+    Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])
+}
+
+fn told_to_end(signals: &mut Signals) -> bool {
+    signals.pending().iter().any(|signal| *signal != libc::SIGUSR1)
 }
 
 /// `None` when a signal came first.
-fn wait_for_daemon(config: &vchan::Config, signals: &SignalFd) -> Result<Option<Vchan>, AgentError> {
+fn wait_for_daemon(config: &vchan::Config, signals: &mut Signals) -> Result<Option<Vchan>, AgentError> {
     let failed = |cause| AgentError::Vchan(config.path(config.own, DomId::DOM0, CONTROL_PORT), cause);
     let server = vchan::Server::bind(config, DomId::DOM0, CONTROL_PORT).map_err(failed)?;
     loop {
@@ -80,7 +77,12 @@ fn wait_for_daemon(config: &vchan::Config, signals: &SignalFd) -> Result<Option<
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(AgentError::System("waiting for the daemon", errno.into())),
-            Ok(_) if fds[0].any() == Some(true) => return Ok(None),
+            Ok(_) if fds[0].any() == Some(true) => {
+                if told_to_end(signals) {
+                    return Ok(None);
+                }
+                continue;
+            }
             Ok(_) => break,
         }
     }
@@ -118,10 +120,10 @@ struct Ready {
 }
 
 impl Driver {
-    fn run(&mut self, signals: &SignalFd) -> Result<(), AgentError> {
+    fn run(&mut self, signals: &mut Signals) -> Result<(), AgentError> {
         loop {
             let ready = self.poll(signals)?;
-            if ready.signal {
+            if ready.signal && told_to_end(signals) {
                 return Ok(());
             }
             if ready.readable {
@@ -142,7 +144,7 @@ impl Driver {
         }
     }
 
-    fn poll(&mut self, signals: &SignalFd) -> Result<Ready, AgentError> {
+    fn poll(&mut self, signals: &Signals) -> Result<Ready, AgentError> {
         let mut daemon = PollFlags::POLLIN;
         daemon.set(PollFlags::POLLOUT, !self.outbox.is_empty());
         let mut fds = vec![
