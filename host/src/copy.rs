@@ -89,7 +89,8 @@ fn copy_entry(
             if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
                 return Ok(());
             }
-            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let flags =
+                OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let target = openat(to.as_fd(), name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
             let (mut source, mut target) = (File::from(source), File::from(target));
             io::copy(&mut source, &mut target)?;

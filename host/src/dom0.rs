@@ -92,7 +92,10 @@ impl Dom0 {
     ///
     /// # Errors
     /// Those of the change; or the change was made, but could not be saved.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Store) -> Result<T, Refusal>) -> Result<T, Refusal> {
+    pub(crate) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Store) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         let (result, unsaved) = {
             let mut state = self.lock();
             let result = change(&mut state.store);
@@ -118,7 +121,11 @@ impl Dom0 {
     }
 
     /// Waits until `look` gives a value; `None` when the time is over first.
-    pub(crate) fn wait_for<T>(&self, limit: Duration, mut look: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+    pub(crate) fn wait_for<T>(
+        &self,
+        limit: Duration,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
         let until = Instant::now() + limit;
         let mut state = self.lock();
         loop {

@@ -14,17 +14,24 @@ use crate::{policy_server, setup};
 use hypervisor::local::{Isolation, Local};
 use names::QubeName;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// A host that runs. Dropping it stops it.
 #[derive(Debug)]
 pub struct Host {
     dom0: Arc<Dom0>,
+    /// Taken by the first to stop the host.
+    running: Mutex<Option<Running>>,
+}
+
+/// What runs besides qubes.
+#[derive(Debug)]
+struct Running {
     keeper: Option<Arc<Keeper>>,
     servers: Vec<Server>,
     /// Freed last of all.
-    _lock: StateLock,
+    lock: StateLock,
 }
 
 impl Host {
@@ -43,7 +50,9 @@ impl Host {
         layout.make_directories().map_err(HostError::file("make the directories of", &state))?;
         setup::fill(&config)?;
         let mut store = setup::store(&layout)?;
-        recovery::remove_leftovers(&layout, |name| name.parse().is_ok_and(|name| store.get(&name).is_some()))?;
+        recovery::remove_leftovers(&layout, |name| {
+            name.parse().is_ok_and(|name| store.get(&name).is_some())
+        })?;
         let is_unsaved = store.take_unsaved();
         let removals = Removals::start()
             .map_err(|cause| HostError::Program { name: "the thread that removes directories", cause })?;
@@ -51,23 +60,34 @@ impl Host {
         if is_unsaved {
             dom0.save().map_err(HostError::file("write", layout.qubes_file()))?;
         }
-        let mut host = Self { dom0: dom0.clone(), keeper: None, servers: Vec::new(), _lock: lock };
+        let running = Running { keeper: None, servers: Vec::new(), lock };
+        let host = Self { dom0: dom0.clone(), running: Mutex::new(Some(running)) };
+        host.serve(&layout)?;
+        Ok(host)
+    }
+
+    /// When this fails, dropping the host takes back what was done.
+    fn serve(&self, layout: &Layout) -> Result<(), HostError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = running.as_mut() else { return Ok(()) };
+        let dom0 = &self.dom0;
         for (socket, path) in
             [(Socket::Public, layout.qubesd_socket()), (Socket::Internal, layout.qubesd_internal_socket())]
         {
             let served = dom0.clone();
             let serve = move |stream| admin_server::serve(&served, socket, stream);
             let server = Server::start("admin-api", &path, serve).map_err(HostError::file("serve", &path))?;
-            host.servers.push(server);
+            running.servers.push(server);
         }
         let path = layout.policy_socket();
         let served = dom0.clone();
         let server = Server::start("policy", &path, move |stream| policy_server::serve(&served, stream))
             .map_err(HostError::file("serve", &path))?;
-        host.servers.push(server);
-        let keeper = Keeper::start(&dom0).map_err(|cause| HostError::Program { name: "preload-dispvm", cause })?;
-        host.keeper = Some(keeper);
-        Ok(host)
+        running.servers.push(server);
+        let keeper =
+            Keeper::start(dom0).map_err(|cause| HostError::Program { name: "preload-dispvm", cause })?;
+        running.keeper = Some(keeper);
+        Ok(())
     }
 
     /// Starts a qube; returns when it can be called. Nothing is done for one that runs.
@@ -88,11 +108,11 @@ impl Host {
     }
 
     /// Ends everything, all qubes at the same time. When this returns, no process of the host is left, no socket and no
-    /// directory of a disposable.
+    /// directory of a disposable. Stopping twice does nothing.
     ///
     /// # Errors
     /// What is still there, by name.
-    pub fn stop(mut self) -> Result<(), HostError> {
+    pub fn stop(&self) -> Result<(), HostError> {
         let left = self.end();
         if left.is_empty() { Ok(()) } else { Err(HostError::Left(left)) }
     }
@@ -115,10 +135,11 @@ impl Host {
         drop(lock);
     }
 
-    fn end(&mut self) -> Vec<String> {
+    fn end(&self) -> Vec<String> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { keeper, mut servers, lock }) = running else { return Vec::new() };
         let dom0 = &self.dom0;
         dom0.with_state(|state| state.lives.stopping = true);
-        let keeper = self.keeper.take();
         let mut left = Vec::new();
         thread::scope(|scope| {
             if let Some(keeper) = &keeper {
@@ -141,26 +162,25 @@ impl Host {
             }
         });
         dom0.events.close();
-        self.servers.iter_mut().for_each(Server::stop);
-        self.servers.clear();
+        servers.iter_mut().for_each(Server::stop);
         dom0.removals.finish();
         if let Err(error) = recovery::recover(dom0.layout(), &dom0.local, dom0.config.story.as_deref()) {
             left.push(error.to_string());
         }
         let gone = recovery::remove_leftovers(dom0.layout(), |name| {
-            name.parse().is_ok_and(|name| dom0.read(|store| store.get(&name).is_some_and(|qube| qube.is_saved())))
+            name.parse()
+                .is_ok_and(|name| dom0.read(|store| store.get(&name).is_some_and(|qube| qube.is_saved())))
         });
         left.extend(gone.err().map(|error| error.to_string()));
+        drop(lock);
         left
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if self.keeper.is_some() || !self.servers.is_empty() {
-            for left in self.end() {
-                log::error!("still there: {left}");
-            }
+        for left in self.end() {
+            log::error!("still there: {left}");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Answers the qrexec daemons' questions (spec/qrexec-wire.md, section 9) and tells each decision to whoever listens.
 
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use names::printable;
 use policy::protocol::{REQUEST_LIMIT, Request};
 use policy::{Decision, Options, RuleOrigin};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 use trace::Event;
 

@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 use os::process::ProcessId;
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -41,7 +42,9 @@ impl Process {
         record: PathBuf,
         on_end: impl FnOnce(ExitStatus) + Send + 'static,
     ) -> io::Result<Arc<Self>> {
-        let mut child = command.stdin(Stdio::piped()).env(crate::lifeline::VARIABLE, "1").spawn()?;
+        // A group of its own: Ctrl-C on the terminal is for the host, which then ends all in order.
+        command.stdin(Stdio::piped()).env(crate::lifeline::VARIABLE, "1").process_group(0);
+        let mut child = command.spawn()?;
         let raw = i32::try_from(child.id()).unwrap_or(i32::MAX);
         let lifeline = child.stdin.take();
         let process = Arc::new(Self {

@@ -37,6 +37,8 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
         "qubes.OpenURL" | "open-url" if in_dom0 => open_url::main(),
         "qrexec-agent" => qrexec::agent::main(words),
         "qrexec-client-vm" => qrexec::client_vm::main(words),
-        _ => vm::run(name, words).or_else(|| bench::run(name, words)).unwrap_or_else(|| cli::main(words)),
+        _ => vm::run(name, words)
+            .or_else(|| bench::run_program(name, words))
+            .unwrap_or_else(|| cli::main(words)),
     }
 }

@@ -30,7 +30,8 @@ pub(crate) fn recover(layout: &Layout, local: &Local, keep: Option<&Path>) -> Re
 
 /// Removes the directories of disposables, and what an earlier host had not finished to remove.
 pub(crate) fn remove_leftovers(layout: &Layout, is_known: impl Fn(&str) -> bool) -> Result<(), HostError> {
-    let found = life::leftovers(&layout.qubes(), is_known).map_err(HostError::file("read", layout.qubes()))?;
+    let found =
+        life::leftovers(&layout.qubes(), is_known).map_err(HostError::file("read", layout.qubes()))?;
     for path in found {
         life::remove_tree(&path).map_err(HostError::file("remove", path))?;
     }

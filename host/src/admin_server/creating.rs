@@ -2,10 +2,10 @@
 
 use super::{Answer, Ask};
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use crate::store::{NewQube, Refusal};
 use admin::{ErrorClass, QubeClass};
 use names::{QubeName, Tag};
+use std::sync::Arc;
 
 pub(super) fn app(dom0: &Arc<Dom0>, ask: &Ask<'_>) -> Answer {
     create(dom0, ask, QubeClass::AppVM)

@@ -2,9 +2,9 @@
 
 use super::{Answer, Ask};
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use crate::store::{Store, no_feature};
 use names::QubeName;
+use std::sync::Arc;
 
 pub(super) fn list(dom0: &Arc<Dom0>, ask: &Ask<'_>) -> Answer {
     dom0.read(|store| {

@@ -2,13 +2,13 @@
 
 use super::{Ask, only_dom0};
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use crate::store::Refusal;
 use admin::protocol::Event;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 
 use super::{Answer, Ask, only_dom0};
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use admin::{PowerState, QubeClass, QubeLine};
 use std::fmt::Write;
+use std::sync::Arc;
 
 pub(super) fn list(dom0: &Arc<Dom0>, ask: &Ask<'_>) -> Answer {
     if ask.dest.is_dom0() {

@@ -13,7 +13,6 @@ mod running;
 mod tags;
 
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use crate::store::Refusal;
 use admin::ErrorClass;
 use admin::protocol::{MAX_REQUEST, Request, RequestError, encode_error, encode_ok};
@@ -21,6 +20,7 @@ use methods::{Method, Need, Place};
 use names::QubeName;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Which methods a socket knows.

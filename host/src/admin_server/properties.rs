@@ -2,9 +2,9 @@
 
 use super::{Answer, Ask};
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use crate::store::{Refusal, property_specs};
 use admin::Property;
+use std::sync::Arc;
 
 pub(super) fn list(dom0: &Arc<Dom0>, ask: &Ask<'_>) -> Answer {
     dom0.read(|store| {
@@ -48,7 +48,9 @@ pub(super) fn help(dom0: &Arc<Dom0>, ask: &Ask<'_>) -> Answer {
 }
 
 pub(super) fn system_list(dom0: &Arc<Dom0>, _: &Ask<'_>) -> Answer {
-    Ok(dom0.read(|store| store.system_properties().map(|name| format!("{name}\n")).collect::<String>()).into_bytes())
+    Ok(dom0
+        .read(|store| store.system_properties().map(|name| format!("{name}\n")).collect::<String>())
+        .into_bytes())
 }
 
 pub(super) fn system_get(dom0: &Arc<Dom0>, ask: &Ask<'_>) -> Answer {

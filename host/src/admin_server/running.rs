@@ -2,8 +2,8 @@
 
 use super::{Answer, Ask};
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use crate::store::Refusal;
+use std::sync::Arc;
 
 pub(super) fn start(dom0: &Arc<Dom0>, ask: &Ask<'_>) -> Answer {
     dom0.start(&ask.dest)?;

@@ -2,10 +2,10 @@
 
 use super::{Answer, Ask};
 use crate::dom0::Dom0;
-use std::sync::Arc;
 use crate::store::Refusal;
 use admin::ErrorClass;
 use names::Tag;
+use std::sync::Arc;
 
 pub(super) fn list(dom0: &Arc<Dom0>, ask: &Ask<'_>) -> Answer {
     dom0.read(|store| {

@@ -12,6 +12,7 @@ pub mod story;
 mod subject;
 
 pub use failure::Failure;
+pub(crate) use place::common as common_directory;
 
 use options::{Command, UsageError};
 use std::ffi::OsString;

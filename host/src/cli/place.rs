@@ -41,7 +41,7 @@ pub(super) fn abandoned() -> Vec<PathBuf> {
 }
 
 /// On disk, not in /tmp, which may be small and in memory: files of any size pass through disposables.
-fn common() -> Result<PathBuf, Failure> {
+pub(crate) fn common() -> Result<PathBuf, Failure> {
     let user = nix::unistd::geteuid().as_raw();
     let path = PathBuf::from(format!("/var/tmp/qubes-host-{user}"));
     let failed = |cause: String| Failure::trouble("use the directory", path.display(), cause);

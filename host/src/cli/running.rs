@@ -45,6 +45,8 @@ impl Running {
             work_mounts: mounts,
             isolation: if settings.processes { Isolation::Processes } else { Isolation::Auto },
             story: Some(layout.story_socket()),
+            services: Vec::new(),
+            policy: Vec::new(),
         };
         let mut story = Story::listen(&layout.story_socket(), form).map_err(|error| failed(&error))?;
         let begun = os::monotonic_ns();

@@ -46,7 +46,12 @@ impl Dom0 {
     ///
     /// # Errors
     /// It does not run, or is paused and neither forced nor preloaded.
-    pub(crate) fn shutdown(self: &Arc<Self>, name: &QubeName, force: bool, wait: bool) -> Result<(), Refusal> {
+    pub(crate) fn shutdown(
+        self: &Arc<Self>,
+        name: &QubeName,
+        force: bool,
+        wait: bool,
+    ) -> Result<(), Refusal> {
         if name.is_dom0() {
             return Err(Refusal::new(ErrorClass::QubesVMError, "dom0 cannot be shut down"));
         }

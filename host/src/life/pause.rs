@@ -17,7 +17,11 @@ impl Dom0 {
         let domid = self.domain_of(name)?.ok_or_else(|| Refusal::not_running(name))?;
         match domain::pause(self, domid) {
             Ok(()) => {}
-            Err(HypervisorError::AlreadyPaused(_) | HypervisorError::NoSuchDomain(_) | HypervisorError::Dying(_)) => {
+            Err(
+                HypervisorError::AlreadyPaused(_)
+                | HypervisorError::NoSuchDomain(_)
+                | HypervisorError::Dying(_),
+            ) => {
                 return Err(Refusal::not_running(name));
             }
             Err(error) => return Err(Refusal::general(format!("cannot pause {name}: {error}"))),
@@ -36,7 +40,9 @@ impl Dom0 {
         let domid = self.domain_of(name)?.ok_or_else(not_paused)?;
         match domain::unpause(self, domid) {
             Ok(()) => {}
-            Err(HypervisorError::NotPaused(_) | HypervisorError::NoSuchDomain(_) | HypervisorError::Dying(_)) => {
+            Err(
+                HypervisorError::NotPaused(_) | HypervisorError::NoSuchDomain(_) | HypervisorError::Dying(_),
+            ) => {
                 return Err(not_paused());
             }
             Err(error) => return Err(Refusal::general(format!("cannot wake {name}: {error}"))),
@@ -66,7 +72,8 @@ impl Dom0 {
     /// The domain of a qube that is up; `None` when it is not.
     fn domain_of(&self, name: &QubeName) -> Result<Option<DomId>, Refusal> {
         self.with_state(|state| {
-            let is_up = matches!(state.store.qube(name)?.runtime.state, PowerState::Running | PowerState::Paused);
+            let is_up =
+                matches!(state.store.qube(name)?.runtime.state, PowerState::Running | PowerState::Paused);
             Ok(state.lives.domid(name).filter(|_| is_up))
         })
     }

@@ -141,7 +141,7 @@ fn load(text: &str) -> Result<Policy, policy::LoadError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 700, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn decides_as_the_naive_evaluator(

@@ -1,6 +1,7 @@
 //! The rules in policy.d decide as their comments say.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use policy::protocol::Request;
 use policy::{Call, Decision, DenyReason, Options, Policy, QubeInfo, SystemInfo};
 use std::path::{Path, PathBuf};
 
@@ -112,6 +113,44 @@ fn a_question_offers_everything_but_dom0() {
             "vault"
         ]
     );
+}
+
+#[test]
+fn a_request_is_answered_as_its_switches_say() {
+    let policy = load(&[shipped().as_path()]);
+    let system = system();
+    let answer = |target: &str, assume_yes_for_ask, just_evaluate| {
+        let request = Request {
+            source: "work".to_owned(),
+            intended_target: target.to_owned(),
+            service_and_arg: IN_VM.to_owned(),
+            requested_source: None,
+            assume_yes_for_ask,
+            just_evaluate,
+        };
+        let decision = policy.evaluate(&request.call(), &system, Options::default());
+        String::from_utf8(request.answer(&request.settle(decision, &system))).unwrap()
+    };
+    let to_dom0 = "user=DEFAULT\nresult=allow\ntarget=dom0\nautostart=True\nrequested_target=@dispvm";
+    let to_vault = "user=DEFAULT\nresult=allow\ntarget=vault\ntarget_uuid=uuid:00000000-0000-4000-8000-000000000002\n\
+                    autostart=True\nrequested_target=vault";
+    for (target, assume_yes, just_evaluate, expected) in [
+        ("@dispvm", false, false, to_dom0),
+        ("@dispvm", false, true, "result=allow"),
+        ("vault", false, false, "result=deny"),
+        ("vault", false, true, "result=deny"),
+        ("vault", true, false, to_vault),
+        ("vault", true, true, "result=allow"),
+        // Nothing was named, so there is nothing to agree to.
+        ("", true, false, "result=deny"),
+        ("dom0", true, true, "result=deny"),
+    ] {
+        assert_eq!(
+            answer(target, assume_yes, just_evaluate),
+            expected,
+            "{target} {assume_yes} {just_evaluate}"
+        );
+    }
 }
 
 #[test]

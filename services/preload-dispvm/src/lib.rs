@@ -62,7 +62,7 @@ impl Shared {
     fn new(config: Config) -> Arc<Self> {
         Arc::new(Self {
             admin: Client::new(&config.qubesd_socket),
-            hypervisor: Local::new(&config.domains),
+            hypervisor: Local::new(config.domains.clone()),
             story: Reporter::to(config.story.as_deref()),
             config,
         })

@@ -203,7 +203,7 @@ impl Dom0 {
         let vchan = vchan::Config { dir: config.vchan_directory.clone(), own: DomId::DOM0 };
         Self {
             admin: Client::new(&config.qubesd_socket),
-            hypervisor: Local::new(&config.domains),
+            hypervisor: Local::new(config.domains.clone()),
             qrexec: qrexec::client::Client { socket_dir: config.qrexec_sockets.clone(), vchan },
             story: Reporter::to(config.story.as_deref()),
             config,
