@@ -52,7 +52,8 @@ pub(super) fn start(dom0: &Arc<Dom0>, plan: &Plan) -> io::Result<Arc<Process>> {
     let (dom0, name, domid) = (dom0.clone(), plan.name.clone(), plan.domid);
     Process::start(command, record, move |status| {
         let is_running = dom0.with_state(|state| state.lives.domid(&name) == Some(domid));
-        if is_running {
+        // One that was told to end, as it is when its qube ends, ends with 0.
+        if is_running && !status.success() {
             log::error!("the qrexec daemon of {name} ended by itself: {status}");
         }
     })

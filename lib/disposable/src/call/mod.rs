@@ -183,7 +183,7 @@ impl Dom0 {
         let CallEnd::Exit(code) = report.end else {
             return Err(CallError::trouble("finish the call in", name, "it ended before the service did"));
         };
-        let text = format!("{} bytes went in, {} came back, exit code {code}", report.bytes_out, report.bytes_back);
+        let text = format!("{name} has finished with exit code {code}");
         let event = Event::now(WHO, "ended", &name, text)
             .with("bytes_out", report.bytes_out)
             .with("bytes_back", report.bytes_back)

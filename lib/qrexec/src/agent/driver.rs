@@ -59,7 +59,7 @@ pub(super) fn run(options: &Options) -> Result<(), AgentError> {
 }
 
 /// SIGTERM and SIGINT end the main loop; SIGUSR1 (spec/qrexec-wire.md 7.6) is not acted upon and must not kill us.
-fn take_signals() -> std::io::Result<Signals> {
+fn take_signals() -> io::Result<Signals> {
     Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])
 }
 
