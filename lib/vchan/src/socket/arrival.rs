@@ -1,0 +1,101 @@
+//! Connecting to a server that may not be there yet.
+
+use super::server::poll_timeout;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Connects to `dir/name`, waiting until somebody listens there.
+pub(super) fn connect(dir: &Path, name: &str, timeout: Option<Duration>) -> io::Result<UnixStream> {
+    let path = dir.join(name);
+    if let Some(stream) = attempt(&path)? {
+        return Ok(stream);
+    }
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let watch = Watch::new(dir, name);
+    let mut tick = SHORTEST_TICK;
+    loop {
+        // Once more after the watch was set: whoever came in between has caused no event.
+        if let Some(stream) = attempt(&path)? {
+            return Ok(stream);
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no server came"));
+        }
+        let seen = watch.wait(left.map_or(tick, |left| left.min(tick)))?;
+        tick = if seen { SHORTEST_TICK } else { (tick * 2).min(LONGEST_TICK) };
+    }
+}
+
+/// `None` when nobody serves there yet.
+fn attempt(path: &Path) -> io::Result<Option<UnixStream>> {
+    match os::socket::connect(path) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted => {
+                Ok(None)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+/// Looks out for a name to appear in a directory.
+struct Watch<'name> {
+    inotify: Option<Inotify>,
+    name: &'name str,
+}
+
+impl<'name> Watch<'name> {
+    /// Without inotify (no such directory yet, no instances left) only the tick is left.
+    fn new(dir: &Path, name: &'name str) -> Self {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).and_then(|inotify| {
+            inotify.add_watch(dir, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)?;
+            Ok(inotify)
+        });
+        Self { inotify: inotify.ok(), name }
+    }
+
+    /// Returns when the name may have appeared (true), at the latest after `limit` (false).
+    fn wait(&self, limit: Duration) -> io::Result<bool> {
+        let Some(inotify) = &self.inotify else {
+            thread::sleep(limit.min(BLIND_TICK));
+            return Ok(false);
+        };
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match poll(&mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)], poll_timeout(left)) {
+                Ok(0) => return Ok(false),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match inotify.read_events() {
+                // A queue that overflowed may have lost the name we wait for.
+                Ok(events)
+                    if events
+                        .iter()
+                        .any(|event| event.name.as_ref().is_none_or(|name| name == self.name)) =>
+                {
+                    return Ok(true);
+                }
+                Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// A server of libvchan-socket has its name before it listens, and the second of these causes no event.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+/// The net under the events.
+const LONGEST_TICK: Duration = Duration::from_millis(100);
+/// How often to look where there are no events.
+const BLIND_TICK: Duration = Duration::from_millis(10);
