@@ -77,6 +77,18 @@ fn s4_no_disposable_from_a_disposable_unasked() {
 }
 
 #[test]
+fn m46_services_close_what_they_inherit() {
+    let place = Place::new(SERVE);
+    let mut command = Command::new("/bin/sh");
+    let script = format!(
+        "exec 7</dev/null; exec \"$QUBES_VM\" qubes.VMExec {}",
+        vm::vmexec::encode(&["ls", "/proc/self/fd"])
+    );
+    place.environment(command.args(["-c", &script]), "");
+    assert_eq!(command.output().unwrap().stdout, b"0\n1\n2\n3\n");
+}
+
+#[test]
 fn m43_a_missing_client_is_told() {
     let place = Place::new(SERVE);
     place.file("a", "x");

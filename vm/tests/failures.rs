@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Done, Place, QUBES_VM, SERVE, await_that, is_alive};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -274,6 +274,18 @@ fn nohup_is_respected() {
     kill(pid(&child), Signal::SIGHUP).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
     assert_eq!(fs::read_to_string(place.caller().join("a")).unwrap(), "new");
+}
+
+#[test]
+fn an_inherited_signal_mask_makes_nobody_deaf() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    let blocked: SigSet = [Signal::SIGCHLD, Signal::SIGTERM].into_iter().collect();
+    blocked.thread_block().unwrap();
+    let mut child = place.command("qvm-open-in-dvm", TO_NEW).arg(&file).spawn().unwrap();
+    blocked.thread_unblock().unwrap();
+    await_that("the end of the call", || child.try_wait().unwrap().is_some());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
 }
 
 #[test]

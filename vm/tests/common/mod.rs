@@ -153,7 +153,7 @@ impl Done {
 
 /// Waits for something that is sure to come; the limit only ends a broken test.
 #[track_caller]
-pub fn await_that(what: &str, condition: impl Fn() -> bool) {
+pub fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < Duration::from_secs(30), "waited too long for {what}");
