@@ -34,7 +34,7 @@ use std::io::Write;
 /// effect), `-h`/`--help`. Environment: `VCHAN_SOCKET_DIR`, `VCHAN_DOMAIN`, `QREXEC_SERVICE_PATH`,
 /// `QUBES_RPC_CONFIG_PATH`, `NOTIFY_SOCKET`.
 ///
-/// To be called in the program's first thread before there are others: it blocks signals for the whole process.
+/// It takes over SIGTERM, SIGINT and SIGUSR1 of the process.
 #[must_use]
 pub fn main(args: &[OsString]) -> u8 {
     let options = match Options::parse(args) {
