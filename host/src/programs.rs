@@ -2,6 +2,7 @@
 
 use crate::{bench, cli, lifeline};
 use hypervisor::local;
+use nix::sys::signal::SigSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -15,6 +16,10 @@ pub(crate) const EXTRA: &[&str] = bench::PROGRAMS;
 /// dom0's programs are known by the variable `QUBES_DISPVM_CONFIG`, which no program in a qube has any use for.
 #[must_use]
 pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
+    // Whoever started us may block signals for reasons of its own, and a program inherits that.
+    if let Err(error) = SigSet::empty().thread_set_mask() {
+        log::warn!("signals stay blocked: {error}");
+    }
     let name = Path::new(name).file_name().and_then(OsStr::to_str).unwrap_or_default();
     let in_dom0 = std::env::var_os("QUBES_DISPVM_CONFIG").is_some();
     match name {
