@@ -65,22 +65,30 @@ fn p5_a_killed_service_executable_ends_the_call_and_its_disposable() {
 #[test]
 fn p5_a_killed_agent_ends_the_call() {
     let (mut serve, call) = call_in_progress();
-    // The agents of the disposables: the waiting one dies too, and must be replaced.
-    let agents = process(&serve, "qrexec-agent");
-    let of_disposables: Vec<u32> = agents.into_iter().filter(|pid| qube_of(&serve, *pid).contains("disp")).collect();
-    assert!(!of_disposables.is_empty());
-    of_disposables.into_iter().for_each(|pid| kill(pid, "KILL"));
+    // Both disposables lose their agent: the waiting one must be replaced.
+    let agents = agents_of_disposables(&serve);
+    assert!(!agents.is_empty());
+    agents.into_iter().for_each(|pid| kill(pid, "KILL"));
     ends_with_an_error(call);
     assert_eq!(serve.get("work", "f"), b"original");
     assert!(serve.stop());
 }
 
-/// The name of the qube that an agent belongs to: the registry of domains has it under the agent's domain id.
-fn qube_of(serve: &Serve, agent: u32) -> String {
-    let environment = std::fs::read(format!("/proc/{agent}/environ")).unwrap_or_default();
-    let environment = text(&environment);
-    let domid = environment.split('\0').find_map(|entry| entry.strip_prefix("VCHAN_DOMAIN=")).unwrap_or("none");
-    std::fs::read_to_string(serve.state.join("run/domains").join(domid)).unwrap_or_default()
+/// The registry of domains names each qube's first process, whose only child is the agent.
+fn agents_of_disposables(serve: &Serve) -> Vec<u32> {
+    let mut agents = Vec::new();
+    for entry in std::fs::read_dir(serve.state.join("run/domains")).unwrap().flatten() {
+        let record = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        let value = |key: &str| record.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned));
+        if !value("name=").is_some_and(|name| name.starts_with("disp")) {
+            continue;
+        }
+        let init = value("init=").unwrap();
+        let init = init.split('@').next().unwrap();
+        let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+        agents.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+    }
+    agents
 }
 
 fn disposables(serve: &Serve) -> usize {

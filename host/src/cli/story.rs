@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 use trace::Event;
@@ -21,6 +21,7 @@ pub enum Form {
 /// Receives events, shows them and passes them on to whoever waits for one.
 #[derive(Debug)]
 pub struct Story {
+    path: PathBuf,
     form: Form,
     began_ns: u64,
     received: Receiver<Event>,
@@ -49,7 +50,7 @@ impl Story {
             show("    time      took  what happened\n");
         }
         let quiet_since = Instant::now();
-        Ok(Self { form, began_ns, received, own, waiting_for: String::new(), quiet_since, next_sign: FIRST_SIGN, ending: false })
+        Ok(Self { path: path.to_owned(), form, began_ns, received, own, waiting_for: String::new(), quiet_since, next_sign: FIRST_SIGN, ending: false })
     }
 
     /// Says what is being waited for, in case it takes long.
@@ -116,6 +117,13 @@ impl Story {
             show(&self.line(&Event::now("host", "waiting", "", text)));
         }
         self.next_sign *= 2;
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        // Gone with its directory, where that was private.
+        drop(std::fs::remove_file(&self.path));
     }
 }
 
