@@ -175,6 +175,15 @@ impl Message {
         }
     }
 
+    /// The body of EXEC_CMDLINE, JUST_EXEC and SERVICE_CONNECT; `None` for other messages.
+    #[must_use]
+    pub const fn exec(&self) -> Option<&Exec> {
+        match self {
+            Self::ExecCmdline(exec) | Self::JustExec(exec) | Self::ServiceConnect(exec) => Some(exec),
+            _ => None,
+        }
+    }
+
     /// The message with this type and body; `None` for an unknown type or a body too short for its fixed part. Lengths
     /// and channel are [`super::Channel::check`]'s business.
     #[must_use]
