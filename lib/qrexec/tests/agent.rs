@@ -54,6 +54,23 @@ fn streams_and_exit_code() {
 }
 
 #[test]
+fn stale_variables_of_the_agent_do_not_reach_services() {
+    let world = World::new();
+    let mut qube = world.qube_with(7, env!("CARGO_BIN_EXE_qrexec-agent").as_ref(), |command| {
+        for stale in ["QREXEC_REQUESTED_TARGET", "QREXEC_SERVICE_ARGUMENT", "QREXECX", "QREXEC_REMOTE_DOMAIN"]
+        {
+            command.env(stale, "stale");
+        }
+        command.env("QREXEC_AGENT_PID", "kept").env("ORDINARY", "kept");
+    });
+    qube.service("test.Env", "env | grep -aE '^(QREXEC|ORDINARY)' | cut -d= -f1 | LC_ALL=C sort");
+    let heard = call(&world, &mut qube, "test.Env").rest();
+    let expected = "ORDINARY\nQREXEC_AGENT_PID\nQREXEC_AGENT_SOCKET\nQREXEC_REMOTE_DOMAIN\n\
+                    QREXEC_REQUESTED_TARGET_TYPE\nQREXEC_SERVICE_FULL_NAME\nQREXEC_SERVICE_PATH\n";
+    assert_eq!(String::from_utf8(heard.output).unwrap(), expected);
+}
+
+#[test]
 fn every_exit_code_and_signals() {
     let world = World::new();
     let mut qube = world.qube(7);
