@@ -86,8 +86,8 @@ impl Local {
         let sweep_one = |domid| match self.registry.read(domid) {
             Ok(None) => None,
             Ok(Some(record)) => {
-                let result = destroy::destroy(&self.registry, domid, &record);
-                Some(Swept { domid, name: Some(record.name), result })
+                let name = Some(record.name.clone());
+                Some(Swept { domid, name, result: destroy::destroy(&self.registry, domid, record) })
             }
             Err(_) => Some(Swept { domid, name: None, result: self.registry.remove_file(domid) }),
         };
@@ -167,7 +167,7 @@ impl Hypervisor for Local {
 
     fn destroy(&self, domid: DomId) -> Result<(), HypervisorError> {
         match self.registry.read(domid)? {
-            Some(record) => destroy::destroy(&self.registry, domid, &record),
+            Some(record) => destroy::destroy(&self.registry, domid, record),
             None => Err(HypervisorError::NoSuchDomain(domid)),
         }
     }

@@ -108,7 +108,7 @@ fn the_supervisor_runs_on_and_ends_a_paused_qube_with_its_lifeline() {
         let spec = world.spec(15, way, FORKER);
         let Some(mut created) = world.start(&spec) else { continue };
         let record = world.record(id(15));
-        world.local.pause(id(15)).unwrap();
+        world.local.pause(id(15)).unwrap_or_else(|error| panic!("{way:?}: {error}"));
         drop(created.lifeline);
         created.supervisor.wait().unwrap();
         world.assert_nothing_left(&spec, &record);
@@ -141,5 +141,35 @@ fn a_thread_that_waits_in_vfork_does_not_prevent_a_pause() {
             world.local.unpause(id(16)).unwrap();
         }
         assert!(fs::read(spec.directory.join("console.log")).unwrap().is_empty());
+    }
+}
+
+#[test]
+#[ignore]
+fn stress() {
+    for round in 0..40 {
+        for way in WAYS {
+            let world = World::new();
+            let spec = world.spec(17, way, FORKER);
+            let Some(created) = world.start(&spec) else { continue };
+            if let Err(error) = {
+                if round % 2 == 0 {
+                    std::thread::sleep(Duration::from_millis(round));
+                }
+                world.local.pause(id(17))
+            } {
+                println!("{way:?} {error}");
+                let r = world.local.pause(id(17));
+                println!("again {r:?}");
+                for pid in marked(spec.uuid).into_iter().chain([created.init.pid]) {
+                    println!("{pid} {}", fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default());
+                    println!(
+                        "   {:?} {}",
+                        fs::read_to_string(format!("/proc/{pid}/wchan")),
+                        fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default()
+                    );
+                }
+            }
+        }
     }
 }
