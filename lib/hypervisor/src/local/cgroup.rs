@@ -75,6 +75,17 @@ impl Cgroup {
         self.write("cgroup.procs", &pid.to_string())
     }
 
+    /// Whether nothing of it runs.
+    pub(super) fn stands_still(&self) -> io::Result<bool> {
+        match self.version {
+            Version::V2 => {
+                let events = fs::read_to_string(self.path.join("cgroup.events"))?;
+                Ok(events.lines().any(|line| line == "frozen 1"))
+            }
+            Version::V1 => Ok(fs::read_to_string(self.path.join(self.control()))?.trim_end() == "FROZEN"),
+        }
+    }
+
     /// Whether all of it is stopped, or on its way there.
     pub(super) fn is_frozen(&self) -> io::Result<bool> {
         let state = fs::read_to_string(self.path.join(self.control()))?;

@@ -107,7 +107,7 @@ impl Hypervisor for Local {
     fn info(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
         let Some(record) = self.registry.read(domid)? else { return Ok(None) };
         let (paused, dying) = match (Self::first_process(domid, &record), &record.cgroup) {
-            (Ok(_), Some(cgroup)) => (cgroup.is_frozen().unwrap_or(false), false),
+            (Ok(_), Some(cgroup)) => (cgroup.stands_still().unwrap_or(false), false),
             (Ok(stat), None) => (stat.state == 'T', false),
             // A domain that is being set up has no first process yet.
             (Err(_), _) => (false, record.init.is_some() || !record.supervisor.is_alive()),

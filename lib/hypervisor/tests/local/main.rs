@@ -6,5 +6,6 @@ mod crash;
 mod isolation;
 mod life;
 mod pausing;
+mod times;
 mod unprivileged;
 mod world;

@@ -145,31 +145,15 @@ fn a_thread_that_waits_in_vfork_does_not_prevent_a_pause() {
 }
 
 #[test]
-#[ignore]
-fn stress() {
-    for round in 0..40 {
-        for way in WAYS {
+fn a_qube_can_be_paused_in_the_rush_of_its_start() {
+    // Of the v1 freezer, which misses processes forked in the moment of a freezing, and of all others.
+    for way in WAYS {
+        for round in 0..10 {
             let world = World::new();
             let spec = world.spec(17, way, FORKER);
-            let Some(created) = world.start(&spec) else { continue };
-            if let Err(error) = {
-                if round % 2 == 0 {
-                    std::thread::sleep(Duration::from_millis(round));
-                }
-                world.local.pause(id(17))
-            } {
-                println!("{way:?} {error}");
-                let r = world.local.pause(id(17));
-                println!("again {r:?}");
-                for pid in marked(spec.uuid).into_iter().chain([created.init.pid]) {
-                    println!("{pid} {}", fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default());
-                    println!(
-                        "   {:?} {}",
-                        fs::read_to_string(format!("/proc/{pid}/wchan")),
-                        fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default()
-                    );
-                }
-            }
+            let Some(_created) = world.start(&spec) else { break };
+            std::thread::sleep(Duration::from_millis(round));
+            world.local.pause(id(17)).unwrap_or_else(|error| panic!("{way:?}: {error}"));
         }
     }
 }
