@@ -75,6 +75,17 @@ impl Cgroup {
         self.write("cgroup.procs", &pid.to_string())
     }
 
+    /// Whether nothing of it runs.
+    pub(super) fn stands_still(&self) -> io::Result<bool> {
+        match self.version {
+            Version::V2 => {
+                let events = fs::read_to_string(self.path.join("cgroup.events"))?;
+                Ok(events.lines().any(|line| line == "frozen 1"))
+            }
+            Version::V1 => Ok(fs::read_to_string(self.path.join(self.control()))?.trim_end() == "FROZEN"),
+        }
+    }
+
     /// Whether all of it is stopped, or on its way there.
     pub(super) fn is_frozen(&self) -> io::Result<bool> {
         let state = fs::read_to_string(self.path.join(self.control()))?;
@@ -89,20 +100,29 @@ impl Cgroup {
                 self.write(self.control(), "1")?;
                 wait_for_event(events, "frozen 1", deadline)
             }
-            Version::V1 => {
-                self.write(self.control(), "FROZEN")?;
-                // v1 has no event; each read makes the kernel look again. Short of stuck disks it takes microseconds.
-                let mut pause = Duration::from_micros(50);
-                while fs::read_to_string(self.path.join(self.control()))?.trim_end() != "FROZEN" {
-                    if Instant::now() >= deadline {
-                        return Ok(false);
-                    }
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(5));
-                }
-                Ok(true)
+            Version::V1 => self.freeze_v1(deadline),
+        }
+    }
+
+    /// Without an event to wait for: each read makes the kernel look again. A process that was forked in the moment of the
+    /// freezing may have been missed, and is told anew by writing again; now and then only a thaw sets that right.
+    fn freeze_v1(&self, deadline: Instant) -> io::Result<bool> {
+        let mut pause = Duration::from_micros(20);
+        for round in 1u32.. {
+            self.write(self.control(), "FROZEN")?;
+            if fs::read_to_string(self.path.join(self.control()))?.trim_end() == "FROZEN" {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(2));
+            if round % 20 == 0 {
+                self.thaw()?;
             }
         }
+        Ok(false)
     }
 
     pub(super) fn thaw(&self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The process that watches over a qube from outside, and outlives it just long enough to clear it away.
 
 use super::cgroup::Cgroup;
-use super::destroy::{clear_away, kill_all};
+use super::destroy::{MARK, clear_away, kill_all};
 use super::failure::Failure;
 use super::protocol::{Answer, receive_spec, send_spec};
 use super::record::Record;
@@ -156,6 +156,8 @@ fn start(registry: &Registry, spec: &Spec, record: &mut Record, host: HostUser) 
     let mut process = Command::new("/proc/self/exe")
         .arg0(INIT)
         .args([spec.isolation.as_str(), host.as_str()])
+        .env_clear()
+        .env(MARK, spec.uuid.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
