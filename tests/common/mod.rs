@@ -45,7 +45,8 @@ impl Serve {
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if line.contains("\"step\":\"ready\"") {
-                    drop(ready.send(()));
+                    // Only the first one is waited for.
+                    ready.send(()).ok();
                 }
             }
         });
