@@ -79,16 +79,16 @@ impl Cgroup {
     pub(super) fn stands_still(&self) -> io::Result<bool> {
         match self.version {
             Version::V2 => {
-                let events = fs::read_to_string(self.path.join("cgroup.events"))?;
+                let events = os::read_small(self.path.join("cgroup.events"))?;
                 Ok(events.lines().any(|line| line == "frozen 1"))
             }
-            Version::V1 => Ok(fs::read_to_string(self.path.join(self.control()))?.trim_end() == "FROZEN"),
+            Version::V1 => Ok(os::read_small(self.path.join(self.control()))?.trim_end() == "FROZEN"),
         }
     }
 
     /// Whether all of it is stopped, or on its way there.
     pub(super) fn is_frozen(&self) -> io::Result<bool> {
-        let state = fs::read_to_string(self.path.join(self.control()))?;
+        let state = os::read_small(self.path.join(self.control()))?;
         Ok(matches!(state.trim_end(), "1" | "FROZEN" | "FREEZING"))
     }
 
@@ -110,7 +110,7 @@ impl Cgroup {
         let mut pause = Duration::from_micros(20);
         for round in 1u32.. {
             self.write(self.control(), "FROZEN")?;
-            if fs::read_to_string(self.path.join(self.control()))?.trim_end() == "FROZEN" {
+            if os::read_small(self.path.join(self.control()))?.trim_end() == "FROZEN" {
                 return Ok(true);
             }
             if Instant::now() >= deadline {
@@ -145,7 +145,7 @@ impl Cgroup {
 
     /// Whether no process is left, in groups within neither.
     pub(super) fn is_empty(&self) -> bool {
-        match (self.version, fs::read_to_string(self.path.join("cgroup.events"))) {
+        match (self.version, os::read_small(self.path.join("cgroup.events"))) {
             (Version::V2, Ok(events)) => events.lines().any(|line| line == "populated 0"),
             _ => self.processes().is_empty(),
         }
@@ -160,7 +160,7 @@ impl Cgroup {
     }
 
     fn processes(&self) -> Vec<i32> {
-        fs::read_to_string(self.path.join("cgroup.procs"))
+        os::read_small(self.path.join("cgroup.procs"))
             .map(|text| text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid > 0).collect())
             .unwrap_or_default()
     }

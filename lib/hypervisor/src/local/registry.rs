@@ -136,7 +136,7 @@ impl Registry {
 }
 
 fn parse(mut file: impl Read, path: &Path) -> Result<Record, HypervisorError> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(1024);
     file.by_ref()
         .take(LONGEST_RECORD)
         .read_to_string(&mut text)
