@@ -151,8 +151,8 @@ impl Hypervisor for Local {
                 io::ErrorKind::NotFound => HypervisorError::Dying(domid),
                 _ => HypervisorError::file("cannot thaw the control group", cgroup.path(), error),
             };
-            return match cgroup.is_frozen().map_err(io)? {
-                true => cgroup.thaw().map_err(io),
+            return match cgroup.wake().map_err(io)? {
+                true => Ok(()),
                 false => Err(HypervisorError::NotPaused(domid)),
             };
         }
