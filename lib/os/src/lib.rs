@@ -5,6 +5,7 @@
 
 pub mod descriptors;
 pub mod process;
+pub mod signals;
 pub mod socket;
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, which all processes of one boot share; 0 should the kernel have no such clock.

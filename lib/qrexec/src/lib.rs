@@ -11,6 +11,8 @@
 //! | [`daemon`] | the program in dom0, one for each running qube |
 #![forbid(unsafe_code)]
 
+mod arguments;
+
 pub mod agent;
 pub mod client;
 pub mod client_vm;
