@@ -1,4 +1,4 @@
-//! Descriptors that a process was given without asking.
+//! Descriptors for which neither the standard library nor nix has a call: those inherited, those of processes.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -46,7 +46,7 @@ mod tests {
         let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
         drop(child.stdin.take());
-        assert_eq!(poll(&mut fds, 10_000u16.into()), Ok(1));
+        assert_eq!(poll(&mut fds, 10_000u16), Ok(1));
         assert!(child.try_wait().unwrap().is_some());
     }
 }
