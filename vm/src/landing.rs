@@ -42,15 +42,17 @@ impl<G> Landing<G> {
         self.move_on(io::Error::new(io::ErrorKind::NotFound, "there is no directory for it"))
     }
 
-    /// Appends `bytes`. An error means that no directory has room; what was received before is kept.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Appends `bytes`. An error means that no directory has room for all of them; what had room is kept.
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.open()?;
-        while let Some(spot) = &mut self.current {
-            match spot.file.write_all(bytes) {
-                Ok(()) => {
-                    self.received += bytes.len() as u64;
-                    return Ok(());
+        while let (Some(spot), false) = (&mut self.current, bytes.is_empty()) {
+            match spot.file.write(bytes) {
+                Ok(0) => self.move_on(io::ErrorKind::WriteZero.into())?,
+                Ok(count) => {
+                    self.received += count as u64;
+                    bytes = bytes.get(count..).unwrap_or_default();
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => self.move_on(error)?,
             }
         }
@@ -83,11 +85,6 @@ impl<G> Landing<G> {
                 Err(next) if self.current.is_none() => error = next,
                 // The first failure is the one to tell: it came up with the most bytes at hand.
                 Err(_) => {}
-            }
-        }
-        if let Some(spot) = &mut self.current {
-            if spot.file.set_len(self.received).is_err() {
-                // A few bytes of an unfinished write stay behind the rest: more than was promised, not less.
             }
         }
         Err(error)

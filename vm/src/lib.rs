@@ -64,6 +64,10 @@ pub const RPC_CONFIG: &[(&str, &str)] =
 /// Runs the program called `name` with these arguments (without its own name) and returns its exit code; `None` when
 /// `name` is not in [`PROGRAMS`].
 ///
+/// A file or URL that is opened costs the exit code of its call (promise P9): 126 refused, 125 trouble on the way, 127 no
+/// service or application there, 255 connection lost, 128 + n ended by signal n, else the application's own, where 126
+/// becomes 1; 2 is a wrong command line, 1 everything else that stderr explains.
+///
 /// Reads environment and standard streams of this process and installs signal handlers in it: a process runs one
 /// program and ends.
 #[must_use]
@@ -76,10 +80,19 @@ pub fn run(name: &str, args: &[OsString]) -> Option<u8> {
         "qubes.VMExec" => service::vm_exec::main(args),
         "qubes.WaitForRunningSystem" => service::wait::for_running_system(),
         "qubes.WaitForSession" => service::wait::for_session(args),
-        "qrexec-agent" | "qrexec-client-vm" => {
-            say::say(name, &"not part of this build");
-            exit_code::TROUBLE
+        "qrexec-agent" => {
+            log_to_stderr();
+            qrexec::agent::main(args)
+        }
+        "qrexec-client-vm" => {
+            log_to_stderr();
+            qrexec::client_vm::main(args)
         }
         _ => return None,
     })
+}
+
+fn log_to_stderr() {
+    // Whoever called us may have chosen a logger already, which then stays.
+    drop(env_logger::try_init());
 }

@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, Read, Write};
@@ -22,7 +23,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// To be called once in a process, before any child is started.
+    /// To be called once in a process, in its first thread, before any child is started. A mask that blocks these signals
+    /// is inherited by programs and would make us deaf: it is lifted.
     pub(crate) fn install() -> io::Result<Self> {
         let (bell, ring) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
@@ -35,6 +37,8 @@ impl Signals {
             }
         }
         pipe::register(SIGCHLD, ring.try_clone()?)?;
+        let ours = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGCHLD];
+        ours.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(Self { bell, ring, caught })
     }
 
@@ -99,7 +103,7 @@ pub(crate) fn is_hung_up(news: PollFlags) -> bool {
 }
 
 /// Sends a signal to one process; that it may be gone already does not matter.
-pub(crate) fn send(pid: libc::pid_t, signal: nix::sys::signal::Signal) {
+pub(crate) fn send(pid: libc::pid_t, signal: Signal) {
     if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_err() {
         // Gone already, or not ours to end.
     }

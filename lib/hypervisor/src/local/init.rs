@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::layout::{self, Layout};
-use super::protocol::{Answer, receive_spec};
+use super::protocol::{Answer, receive_go, receive_spec};
 use super::spec::{Isolation, Pausing, Spec};
 use super::supervisor::HostUser;
 use super::{loopback, root, tree};
@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdout, setgroups, sethostname, setsid};
+use os::signals::Signals;
 use os::process::ProcessId;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -49,7 +49,7 @@ pub fn init_main(args: &[OsString]) -> u8 {
 struct Qube {
     isolation: Isolation,
     lifeline: File,
-    signals: SignalFd,
+    signals: Signals,
     command: Pid,
 }
 
@@ -69,6 +69,8 @@ fn start(isolation: Isolation, host: HostUser) -> Result<Qube, Failure> {
         enter_namespaces(&spec, host)?;
     }
     prctl::set_no_new_privs().map_err(|error| Failure::refused("cannot give up", "new privileges", error))?;
+    // Nothing of the qube may run before it can be paused and killed as a whole.
+    receive_go(&mut lifeline)?;
     let command = start_command(&spec, &layout, console)?;
     let _ = Answer::Ready { init: None, pausing: Pausing::Auto }.send(&mut io::stdout());
     let _ = File::options().write(true).open("/dev/null").map(dup2_stdout);
@@ -193,19 +195,14 @@ fn open_console(spec: &Spec) -> Result<File, Failure> {
         .map_err(|error| Failure::broken("cannot open", &path, error))
 }
 
-fn take_child_signals() -> Result<SignalFd, Failure> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    set.thread_block()
-        .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))
-        .map_err(|error| Failure::broken("cannot block", "signals", error))
+fn take_child_signals() -> Result<Signals, Failure> {
+    Signals::take(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+        .map_err(|error| Failure::broken("cannot take", "signals", error))
 }
 
 impl Qube {
     /// Buries the dead until the command is among them or the supervisor is gone.
-    fn run(self) -> u8 {
+    fn run(mut self) -> u8 {
         let code = loop {
             if let Some(code) = self.bury() {
                 break code;
@@ -221,7 +218,7 @@ impl Qube {
             if ends[1].any().unwrap_or(true) {
                 break 125;
             }
-            while let Ok(Some(_)) = self.signals.read_signal() {}
+            self.signals.pending();
         };
         if self.isolation == Isolation::Processes {
             kill_all_below();

@@ -1,9 +1,9 @@
 //! The process that watches over a qube from outside, and outlives it just long enough to clear it away.
 
 use super::cgroup::Cgroup;
-use super::destroy::{clear_away, kill_all};
+use super::destroy::{MARK, clear_away, kill_all};
 use super::failure::Failure;
-use super::protocol::{Answer, receive_spec, send_spec};
+use super::protocol::{Answer, receive_spec, send_go, send_spec};
 use super::record::Record;
 use super::registry::Registry;
 use super::spec::{Isolation, Pausing, Spec};
@@ -12,9 +12,8 @@ use crate::HypervisorError;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{dup2_stdout, getegid, geteuid};
+use os::signals::Signals;
 use os::process::ProcessId;
 use std::ffi::OsString;
 use std::fs::File;
@@ -46,7 +45,7 @@ fn supervise() -> Result<u8, Failure> {
     let mut lifeline = init::standard_input()?;
     let (registry, spec) = receive_spec(&mut lifeline)?;
     let registry = Registry { directory: registry };
-    let signals = take_signals()?;
+    let mut signals = take_signals()?;
     let host = if geteuid().is_root() { HostUser::Root } else { HostUser::Other };
     enter_pid_namespace(spec.isolation)?;
 
@@ -55,7 +54,7 @@ fn supervise() -> Result<u8, Failure> {
     let result = start(&registry, &spec, &mut record, host).and_then(|child| {
         let _ = Answer::Ready { init: record.init, pausing: pausing(&record) }.send(&mut io::stdout());
         let _ = File::options().write(true).open("/dev/null").map(dup2_stdout);
-        wait_for_end(&lifeline, &child, &signals)?;
+        wait_for_end(&lifeline, &child, &mut signals)?;
         Ok(child)
     });
     // From here on a failure can be told to nobody; a sweep finds what is left by the record.
@@ -87,15 +86,10 @@ struct Init {
 }
 
 /// A terminal's Ctrl-C is for the host, which then closes the lifeline in its own time; SIGTERM ends the qube.
-fn take_signals() -> Result<SignalFd, Failure> {
+fn take_signals() -> Result<Signals, Failure> {
     let _ = nix::unistd::setsid();
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    set.thread_block()
-        .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))
-        .map_err(|error| Failure::broken("cannot block", "signals", error))
+    Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+        .map_err(|error| Failure::broken("cannot take", "signals", error))
 }
 
 /// Makes our next child the first process of a new pid namespace. The machine's root keeps its rights, with which init
@@ -156,12 +150,18 @@ fn enter(registry: &Registry, spec: &Spec) -> Result<Record, Failure> {
     result.map(|()| record)
 }
 
-/// Starts init, puts it into its control group and the record, and only then lets it go on.
+/// Starts init, enters it into the record and its control group, and lets it start the command only then. The move into
+/// the group can take the kernel 10 ms, which init uses to build what the qube sees.
 fn start(registry: &Registry, spec: &Spec, record: &mut Record, host: HostUser) -> Result<Init, Failure> {
     let broken = |step: &str, error: &dyn std::fmt::Display| Failure::broken(step, INIT, error);
+    let enter = |record: &Record| {
+        registry.replace(spec.domid, record).map_err(|error| Failure::Broken(error.to_string()))
+    };
     let mut process = Command::new("/proc/self/exe")
         .arg0(INIT)
         .args([spec.isolation.as_str(), host.as_str()])
+        .env_clear()
+        .env(MARK, spec.uuid.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -169,25 +169,30 @@ fn start(registry: &Registry, spec: &Spec, record: &mut Record, host: HostUser) 
         .map_err(|error| broken("cannot start", &error))?;
     let pid = i32::try_from(process.id()).map_err(|error| broken("cannot number", &error))?;
     let init = ProcessId::of(pid).ok_or_else(|| broken("cannot watch", &"it is gone"))?;
-    if let Some(cgroup) = &record.cgroup {
-        // It can be ours to make and yet not ours to move a process into, out of a group that is not ours.
-        match (cgroup.add(pid), spec.pausing) {
-            (Ok(()), _) => {}
-            (Err(_), Pausing::Auto) if cgroup.remove().is_ok() => record.cgroup = None,
-            (Err(error), _) => return Err(Failure::refused("cannot put init into", cgroup.path(), error)),
-        }
-    }
-    record.init = Some(init);
-    registry.replace(spec.domid, record).map_err(|error| Failure::Broken(error.to_string()))?;
     let handle = init
         .open()
         .map_err(|error| broken("cannot watch", &error))?
         .ok_or_else(|| broken("cannot watch", &"it is gone"))?;
+    record.init = Some(init);
+    enter(record)?;
     let (Some(down), Some(up)) = (process.stdin.as_mut(), process.stdout.as_mut()) else {
         return Err(broken("cannot talk to", &"it has no pipes"));
     };
-    // Should sending fail, init is dead, and its missing answer tells so.
+    // Should sending fail, init is dead, and its answer, or that there is none, tells more.
     let _ = send_spec(down, Path::new("/").as_os_str(), spec);
+    if let Some(cgroup) = record.cgroup.clone() {
+        match (cgroup.add(pid), spec.pausing) {
+            (Ok(()), _) => {}
+            (Err(error), _) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            // It can be ours to make and yet not ours to move a process into, out of a group that is not ours.
+            (Err(_), Pausing::Auto) if cgroup.remove().is_ok() => {
+                record.cgroup = None;
+                enter(record)?;
+            }
+            (Err(error), _) => return Err(Failure::refused("cannot put init into", cgroup.path(), error)),
+        }
+    }
+    let _ = send_go(down);
     match Answer::receive(up) {
         Answer::Ready { .. } => Ok(Init { process, handle }),
         Answer::Failed(failure) => Err(failure),
@@ -195,7 +200,7 @@ fn start(registry: &Registry, spec: &Spec, record: &mut Record, host: HostUser) 
 }
 
 /// Returns when init has ended, the lifeline is cut or we are told to end.
-fn wait_for_end(lifeline: &File, init: &Init, signals: &SignalFd) -> Result<(), Failure> {
+fn wait_for_end(lifeline: &File, init: &Init, signals: &mut Signals) -> Result<(), Failure> {
     loop {
         let mut ends = [
             PollFd::new(lifeline.as_fd(), PollFlags::POLLIN),
@@ -211,19 +216,10 @@ fn wait_for_end(lifeline: &File, init: &Init, signals: &SignalFd) -> Result<(), 
         if lifeline || init {
             return Ok(());
         }
-        if signal && told_to_end(signals) {
+        if signal && signals.pending().contains(&libc::SIGTERM) {
             return Ok(());
         }
     }
-}
-
-fn told_to_end(signals: &SignalFd) -> bool {
-    let number = |signal: Signal| u32::try_from(signal as i32).unwrap_or(0);
-    let mut end = false;
-    while let Ok(Some(info)) = signals.read_signal() {
-        end |= info.ssi_signo == number(Signal::SIGTERM);
-    }
-    end
 }
 
 fn pausing(record: &Record) -> Pausing {

@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vchan::Vchan;
 
 /// Everything the loop owns.
@@ -83,6 +83,8 @@ impl<'a> Driver<'a> {
                 return End::Terminated;
             }
             if let Some(end) = self.round(&ready, &mut buffer) {
+                self.door = None;
+                self.part(&mut buffer);
                 return end;
             }
         }
@@ -192,6 +194,24 @@ impl<'a> Driver<'a> {
         self.machine.agent_lost();
     }
 
+    /// Before the control connection is given up: a peer that is still sending sees an end rather than a reset, which
+    /// would take with it what it has not read yet.
+    fn part(&mut self, buffer: &mut [u8]) {
+        let Some(mut agent) = self.agent.take() else { return };
+        let deadline = Instant::now() + PARTING;
+        if agent.finish_writing().is_err() {
+            return;
+        }
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let limit = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::ZERO);
+            let waited = poll(&mut [PollFd::new(agent.as_fd(), PollFlags::POLLIN)], limit);
+            if !matches!((waited, agent.read(buffer)), (Ok(1..), Ok(1..))) {
+                return;
+            }
+        }
+    }
+
     fn flush_agent(&mut self) {
         let Some(mut agent) = self.agent.as_ref() else { return };
         while !self.outgoing.is_empty() {
@@ -272,10 +292,10 @@ impl<'a> Driver<'a> {
     }
 
     fn seek_agent(&self) {
-        self.seek_agent_after(std::time::Duration::ZERO);
+        self.seek_agent_after(Duration::ZERO);
     }
 
-    fn seek_agent_after(&self, pause: std::time::Duration) {
+    fn seek_agent_after(&self, pause: Duration) {
         let (config, peer, outbox) = (self.vchan.clone(), self.options.domain, self.outbox.clone());
         let search = move || {
             thread::sleep(pause);
@@ -297,6 +317,8 @@ const READ: usize = 128 * 1024;
 const DEAF_TO_CLIENTS: usize = 64 * 1024;
 /// With this much waiting for an agent that does not read, its own messages wait: each costs at most 40 bytes.
 const DEAF_TO_AGENT: usize = 1024 * 1024;
+/// How long a peer may take to see that it is over.
+const PARTING: Duration = Duration::from_millis(100);
 /// Before another attempt to connect after one that failed.
-const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 const CONTROL_PORT: u16 = 512;
