@@ -34,7 +34,8 @@ impl Store {
             }
             qube.properties.extend(properties.iter().map(|(name, value)| ((*name).into(), (*value).into())));
             if name.as_str() == "default-dvm" {
-                qube.tags.extend("disposable-default".parse());
+                qube.tags
+                    .extend(["disposable-default", "open-in-disposable"].iter().flat_map(|tag| tag.parse()));
             }
             if class == QubeClass::AppVM {
                 let features = [

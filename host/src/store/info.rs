@@ -1,34 +1,35 @@
 //! What policy decisions need to know of all qubes (spec/policy.md 9.1).
 
 use super::{Qube, Store, labels};
-use serde_json::{Map, Value, json};
+use policy::{QubeInfo, SystemInfo};
 
-/// The answer to `internal.GetSystemInfo`.
+/// The content of the answer to `internal.GetSystemInfo`.
 #[must_use]
-pub fn system_info(store: &Store) -> Value {
-    let domains: Map<String, Value> =
-        store.iter().map(|qube| (qube.name.to_string(), entry(store, qube))).collect();
-    json!({ "domains": domains })
+pub fn system_info(store: &Store) -> SystemInfo {
+    let qubes = store.iter().map(|qube| entry(store, qube));
+    SystemInfo::new(qubes).unwrap_or_else(|error| {
+        // The store's names and UUIDs are checked and unique. Should they not be, nothing is known and all is refused.
+        log::error!("{error}");
+        SystemInfo::default()
+    })
 }
 
-fn entry(store: &Store, qube: &Qube) -> Value {
+fn entry(store: &Store, qube: &Qube) -> QubeInfo {
     let label = store.text(qube, "label");
-    let name_or_null = |property: &str| match store.text(qube, property) {
-        value if value.is_empty() => Value::Null,
-        value => value.into(),
-    };
-    json!({
-        "internal": qube.feature("internal"),
-        "tags": qube.tags().map(names::Tag::as_str).collect::<Vec<_>>(),
-        "type": qube.class.as_str(),
-        "template_for_dispvms": qube.is_template_for_dispvms(),
-        "default_dispvm": name_or_null("default_dispvm"),
-        "icon": store.text(qube, "icon"),
-        "label": labels::color(&label).unwrap_or("0x000000"),
-        "guivm": name_or_null("guivm"),
-        "relayvm": Value::Null,
-        "transport_rpc": Value::Null,
-        "power_state": qube.runtime.state.as_str(),
-        "uuid": qube.uuid.to_string(),
-    })
+    let name = |property: &str| Some(store.text(qube, property)).filter(|value| !value.is_empty());
+    QubeInfo {
+        name: qube.name.to_string(),
+        class: qube.class.to_string(),
+        tags: qube.tags().map(ToString::to_string).collect(),
+        template_for_dispvms: qube.is_template_for_dispvms(),
+        default_dispvm: name("default_dispvm"),
+        power_state: qube.runtime.state.to_string(),
+        uuid: Some(qube.uuid),
+        internal: qube.feature("internal").map(str::to_owned),
+        icon: store.text(qube, "icon"),
+        label: labels::color(&label).unwrap_or("0x000000").to_owned(),
+        guivm: name("guivm"),
+        relayvm: None,
+        transport_rpc: None,
+    }
 }

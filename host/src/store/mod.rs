@@ -19,6 +19,7 @@ mod tags;
 mod tests;
 
 pub use create::{Fresh, NewQube};
+pub(crate) use features::no_feature;
 pub use file::FileError;
 pub use info::system_info;
 pub use properties::{PropertySpec, property_specs};
@@ -94,7 +95,7 @@ impl Store {
         self.info_revision
     }
 
-    fn fire(&mut self, event: Event) {
+    pub(crate) fn fire(&mut self, event: Event) {
         self.events.push(event);
     }
 

@@ -70,6 +70,11 @@ impl Store {
         self.fire(Event::new(name.as_str(), "domain-start-failed").with("reason", reason));
     }
 
+    /// It is halted again and never had a domain.
+    pub fn not_started(&mut self, name: &QubeName) {
+        self.set_state(name, PowerState::Halted);
+    }
+
     /// Its end has begun: no more calls.
     pub fn ending(&mut self, name: &QubeName) {
         self.set_state(name, PowerState::Dying);

@@ -51,8 +51,8 @@ fn p8_an_empty_default_dispvm_stays_empty() {
     let store = store();
     let vault = store.get(&name("vault")).unwrap();
     assert_eq!(store.property(vault, "default_dispvm").unwrap().to_string(), "default=False type=vm ");
-    assert!(system_info(&store)["domains"]["vault"]["default_dispvm"].is_null());
-    assert_eq!(system_info(&store)["domains"]["work"]["default_dispvm"], "default-dvm");
+    assert_eq!(system_info(&store).get("vault").unwrap().default_dispvm, None);
+    assert_eq!(system_info(&store).get("work").unwrap().default_dispvm.as_deref(), Some("default-dvm"));
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn system_default_reaches_those_who_follow_it() {
     assert!(events.contains(&"work property-reset:default_dispvm".into()));
     assert!(!events.contains(&"vault property-reset:default_dispvm".into()));
     assert_eq!(events.last().unwrap(), " property-set:default_dispvm");
-    assert!(system_info(&store)["domains"]["work"]["default_dispvm"].is_null());
+    assert_eq!(system_info(&store).get("work").unwrap().default_dispvm, None);
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! Which process is meant: a pid alone can be reused, a pid with its start time cannot (within one boot).
 
+use crate::descriptors;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use std::fmt;
-use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 /// A process by pid and start time (clock ticks since boot, field 22 of /proc/PID/stat, proc(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +38,65 @@ impl ProcessId {
     #[must_use]
     pub fn is_alive(self) -> bool {
         Stat::read(self.pid).is_some_and(|stat| stat.start == self.start && !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// A handle that means exactly this process from now on; `None` when it is gone (a zombie is still there).
+    ///
+    /// # Errors
+    /// The kernel's, for example on kernels before 5.3, which lack `pidfd_open(2)`, or when no descriptor is free.
+    pub fn open(self) -> io::Result<Option<Handle>> {
+        let descriptor = match descriptors::of_process(self.pid) {
+            Ok(descriptor) => descriptor,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Read after the descriptor was made: had the pid been reused before, the start time tells.
+        let same = Stat::read(self.pid).is_some_and(|stat| stat.start == self.start);
+        Ok(same.then_some(Handle { descriptor }))
+    }
+}
+
+/// A process that cannot be mistaken for a later one with its pid.
+#[derive(Debug)]
+pub struct Handle {
+    descriptor: OwnedFd,
+}
+
+impl Handle {
+    /// Sends a signal; a process that has ended is no error.
+    ///
+    /// # Errors
+    /// The kernel's, for example that we may not (EPERM).
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match descriptors::signal_process(self.descriptor.as_fd(), signal as i32) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Waits until the process has ended (as a zombie or entirely), at most for `limit`. Tells whether it has.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait(&self, limit: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + limit;
+        loop {
+            // Rounded up: a wait of 0.4 ms must not become a busy loop.
+            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)], left) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Handle {
+    /// Readable once the process has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 
@@ -64,7 +129,13 @@ impl Stat {
     /// Reads the state of a process; `None` when it is gone.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&crate::read_small(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Reads the state of one thread of a process; `None` when it is gone.
+    #[must_use]
+    pub fn read_thread(pid: i32, thread: i32) -> Option<Self> {
+        Self::parse(&crate::read_small(format!("/proc/{pid}/task/{thread}/stat")).ok()?)
     }
 
     /// The second field is the program's name in parentheses and may itself contain blanks and parentheses, so the
@@ -88,6 +159,20 @@ mod tests {
         assert!(own.is_alive());
         assert_eq!(own.to_string().parse(), Ok(own));
         assert!(!ProcessId { start: own.start + 1, ..own }.is_alive());
+    }
+
+    #[test]
+    fn a_handle_tells_the_end_and_only_of_its_own_process() {
+        let mut child = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        let process = ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(ProcessId { start: process.start + 1, ..process }.open().unwrap().is_none());
+        let handle = process.open().unwrap().unwrap();
+        assert!(!handle.wait(Duration::from_millis(1)).unwrap());
+        handle.signal(Signal::SIGKILL).unwrap();
+        assert!(handle.wait(Duration::from_secs(20)).unwrap());
+        child.wait().unwrap();
+        handle.signal(Signal::SIGKILL).unwrap();
+        assert!(process.open().unwrap().is_none());
     }
 
     #[test]

@@ -83,3 +83,25 @@ fn is_young((seconds, nanoseconds): (i64, i64), read: SystemTime) -> bool {
 }
 
 const STEP: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_within_a_step_of_the_kernels_clock_is_young() {
+        let read = UNIX_EPOCH + Duration::new(100, 20_000_000);
+        for (changed, young) in [
+            ((100, 20_000_000), true),
+            ((99, 990_000_000), true),
+            ((99, 900_000_000), false),
+            ((0, 0), false),
+            ((-5, 0), false),
+            // A clock that was set back: nothing can be said, so the files are read each time.
+            ((200, 0), true),
+            ((i64::MAX, 999_999_999), true),
+        ] {
+            assert_eq!(is_young(changed, read), young, "{changed:?}");
+        }
+    }
+}

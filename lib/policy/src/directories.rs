@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 /// Reads policy from real directories, and remembers what it looked at so that a change can be noticed cheaply.
 #[derive(Debug, Default)]
 pub struct Directories {
-    seen: Vec<(PathBuf, Stamp)>,
+    /// `None`: nothing was there.
+    seen: Vec<(PathBuf, Option<Stamp>)>,
 }
 
 /// What tells two states of a file or directory apart.
@@ -32,23 +33,25 @@ impl Directories {
 
     /// Whether everything that was read is still as it was then. One `stat` per file and directory.
     pub(crate) fn unchanged(&self) -> bool {
-        self.seen
-            .iter()
-            .all(|(path, stamp)| std::fs::metadata(path).is_ok_and(|now| Stamp::of(&now) == *stamp))
+        self.seen.iter().all(|(path, stamp)| Stamp::at(path) == *stamp)
     }
 
     /// The latest change (ctime) of anything that was read, in seconds and nanoseconds since the epoch.
     pub(crate) fn latest_change(&self) -> (i64, i64) {
-        self.seen.iter().map(|(_, stamp)| stamp.changed).max().unwrap_or_default()
+        self.seen.iter().filter_map(|(_, stamp)| stamp.map(|stamp| stamp.changed)).max().unwrap_or_default()
     }
 
     // The stamp is taken before the content is read: a change in between shows at the next look.
     fn remember(&mut self, path: &Path, metadata: &Metadata) {
-        self.seen.push((path.to_owned(), Stamp::of(metadata)));
+        self.seen.push((path.to_owned(), Some(Stamp::of(metadata))));
     }
 }
 
 impl Stamp {
+    fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -62,7 +65,10 @@ impl Stamp {
 
 impl PolicySource for Directories {
     fn list(&mut self, directory: &Path) -> Result<Vec<OsString>, SourceError> {
-        let metadata = std::fs::metadata(directory).map_err(source_error)?;
+        let metadata = std::fs::metadata(directory).map_err(|error| {
+            self.seen.push((directory.to_owned(), None));
+            source_error(error)
+        })?;
         if !metadata.is_dir() {
             return Err(SourceError::Absent);
         }

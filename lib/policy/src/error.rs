@@ -1,7 +1,8 @@
 //! Why policy files could not be loaded.
 
-use names::printable;
+use names::{Printable, printable};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -115,7 +116,7 @@ impl LoadError {
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        write!(f, "{}", shown_path(&self.file))?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
@@ -165,15 +166,15 @@ impl fmt::Display for LoadErrorKind {
             Self::DirectiveWords { directive, needed } => {
                 write!(f, "{directive} is followed by {needed} words")
             }
-            Self::NotAFile(path) => write!(f, "{} is no file", path.display()),
-            Self::NotADirectory(path) => write!(f, "{} is no directory", path.display()),
-            Self::IncludeCycle(path) => write!(f, "{} includes itself", path.display()),
+            Self::NotAFile(path) => write!(f, "{} is no file", shown_path(path)),
+            Self::NotADirectory(path) => write!(f, "{} is no directory", shown_path(path)),
+            Self::IncludeCycle(path) => write!(f, "{} includes itself", shown_path(path)),
             Self::TooMuch(limit) => write!(f, "the policy exceeds a limit: {limit}"),
             Self::OldPolicy { directory, example } => write!(
                 f,
                 "{} still holds rules of Qubes 4.0 (for example {}), which are not read here: \
                  move them to policy.d in the new format and empty that directory, or remove this line",
-                directory.display(),
+                shown_path(directory),
                 shown(example)
             ),
             Self::BadFileName => {
@@ -183,4 +184,8 @@ impl fmt::Display for LoadErrorKind {
             Self::NotText => f.write_str("not UTF-8 text"),
         }
     }
+}
+
+fn shown_path(path: &Path) -> Printable<'_> {
+    printable(path.as_os_str().as_bytes())
 }

@@ -69,9 +69,6 @@ pub(crate) fn grant(
         policy_source: None,
     };
     if !is_dom0(target) {
-        if matches!(checked.requested, Requested::DispvmTag(_)) {
-            return Err(DenyReason::TagNeedsAdminVm(checked.requested.to_string()));
-        }
         grant.policy_source = checked.relayed.then(|| checked.source.to_owned());
         fill_target(&mut grant, checked, target, system)?;
     }

@@ -110,3 +110,65 @@ impl Keys<'_> {
 }
 
 const JSON_LIMIT: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(domains: &str) -> Result<SystemInfo, SystemInfoError> {
+        SystemInfo::from_json(format!("{{\"domains\": {{{domains}}}}}").as_bytes())
+    }
+
+    const UUID: &str = "00000000-0000-4000-8000-000000000001";
+
+    #[test]
+    fn looked_up_by_name_and_by_uuid() {
+        let system = parse(&format!(
+            r#""a": {{"type": "AppVM", "tags": ["x"], "template_for_dispvms": true, "uuid": "{UUID}", "new": [1]}},
+               "b": {{"type": "AppVM", "tags": [], "template_for_dispvms": false}}"#
+        ))
+        .unwrap();
+        assert_eq!(system.get("a"), system.get(&format!("uuid:{UUID}")));
+        assert!(system.get("a").unwrap().has_tag("x"));
+        assert_eq!(system.get("b").unwrap().uuid, None);
+        for none in ["", "c", UUID, "uuid:", "uuid:a", "@dispvm:a"] {
+            assert_eq!(system.get(none), None, "{none}");
+        }
+        assert_eq!(system.qubes().count(), 2);
+    }
+
+    #[test]
+    fn what_is_none_is_refused_with_qube_and_key() {
+        let qube = |rest: &str| {
+            parse(&format!(r#""a": {{"type": "AppVM", "tags": [], "template_for_dispvms": false{rest}}}"#))
+        };
+        assert!(qube("").is_ok());
+        for (rest, key) in [
+            (r#", "uuid": "x""#, "uuid"),
+            (r#", "guivm": 1"#, "guivm"),
+            (r#", "tags": [1]"#, "tags"),
+            (r#", "type": null"#, "type"),
+            (r#", "template_for_dispvms": "yes""#, "template_for_dispvms"),
+        ] {
+            match qube(rest) {
+                Err(SystemInfoError::BadKey { qube, key: found, .. }) => {
+                    assert_eq!((&*qube, found), ("a", key));
+                }
+                other => panic!("{rest}: {other:?}"),
+            }
+        }
+        for name in ["../x", "@dispvm", "", "x\\ny"] {
+            let found = qube(&format!(r#", "default_dispvm": "{name}""#));
+            assert!(matches!(found, Err(SystemInfoError::BadName(_))), "{name}: {found:?}");
+        }
+        let twin = format!(r#"{{"type": "", "tags": [], "template_for_dispvms": false, "uuid": "{UUID}"}}"#);
+        let twins = parse(&format!(r#""a": {twin}, "b": {twin}"#));
+        assert!(matches!(twins, Err(SystemInfoError::SameUuid(..))), "{twins:?}");
+        for none in ["", "[]", "{}", r#"{"domains": []}"#, r#"{"domains": {"a": 1}}"#, "{\"domains\": {}} x"]
+        {
+            assert!(SystemInfo::from_json(none.as_bytes()).is_err(), "{none}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(matches!(SystemInfo::from_json(deep.as_bytes()), Err(SystemInfoError::NotJson(_))));
+    }
+}

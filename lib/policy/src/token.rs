@@ -58,7 +58,15 @@ impl Token {
             _ if word.starts_with('@') => Self::parse_prefixed(word)?,
             _ => Self::Qube(word.to_owned()),
         };
-        if token.is_legal_in(column) { Ok(token) } else { Err(TokenError::Illegal) }
+        match &token {
+            _ if !token.is_legal_in(column) => Err(TokenError::Illegal),
+            Self::Type(name) | Self::Tag(name) | Self::DispvmOf(name) | Self::DispvmTag(name)
+                if name.is_empty() =>
+            {
+                Err(TokenError::Empty)
+            }
+            _ => Ok(token),
+        }
     }
 
     fn parse_prefixed(word: &str) -> Result<Self, TokenError> {
@@ -71,11 +79,10 @@ impl Token {
         ];
         for (prefix, make) in prefixes {
             if let Some(value) = word.strip_prefix(prefix) {
-                return match value {
-                    "" => Err(TokenError::Empty),
-                    _ if value.starts_with('@') => Err(TokenError::Illegal),
-                    _ => Ok(make(value.to_owned())),
-                };
+                if value.starts_with('@') {
+                    return Err(TokenError::Illegal);
+                }
+                return Ok(make(value.to_owned()));
             }
         }
         Err(TokenError::Illegal)

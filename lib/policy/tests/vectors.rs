@@ -17,6 +17,14 @@ fn recorded_for_the_specification() {
     );
 }
 
+#[test]
+fn recorded_in_addition() {
+    assert_eq!(
+        run("policy-vectors-more.json"),
+        BTreeMap::from([("allow", 64), ("ask", 24), ("deny", 76), ("exception", 8)])
+    );
+}
+
 fn run(file: &str) -> BTreeMap<&'static str, usize> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
     let vectors: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -240,6 +248,10 @@ fn upstream_text(deny: &Deny) -> String {
 
 /// What the message of the reference implementation for a load error starts with.
 fn upstream_load_text(error: &LoadError) -> String {
+    upstream_load_words(error).replace('\u{feff}', "\\ufeff")
+}
+
+fn upstream_load_words(error: &LoadError) -> String {
     let place = format!("{}:{}: ", error.file.display(), error.line.unwrap_or_default());
     match &error.kind {
         LoadErrorKind::TooFewWords { .. } => format!("{place}wrong number of fields"),

@@ -111,6 +111,12 @@ impl Reporter {
         Self { socket }
     }
 
+    /// A second reporter to the same listener.
+    #[must_use]
+    pub fn try_clone(&self) -> Self {
+        Self { socket: self.socket.as_ref().and_then(|socket| socket.try_clone().ok()) }
+    }
+
     /// Sends one event. Never waits; a lost event is lost.
     pub fn report(&self, event: &Event) {
         if let Some(socket) = &self.socket {

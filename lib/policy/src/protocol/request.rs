@@ -1,6 +1,8 @@
 //! The question (spec/qrexec-wire.md 9.1).
 
 use crate::call::Call;
+use crate::decision::Decision;
+use crate::system::SystemInfo;
 use names::printable;
 use std::fmt;
 
@@ -52,6 +54,28 @@ impl Request {
             requested_source: self.requested_source.as_deref(),
             ..Call::new(&self.source, &self.service_and_arg, &self.intended_target)
         }
+    }
+
+    /// What is left of a decision after the request's own switches: a question to the user is answered with yes, or
+    /// counts as no. A question that comes back as it was is for the user.
+    #[must_use]
+    pub fn settle(&self, decision: Decision, system: &SystemInfo) -> Decision {
+        match decision {
+            Decision::Ask(ask) if self.assume_yes_for_ask => ask.assume_yes(system),
+            Decision::Ask(ask) if self.just_evaluate => ask.refuse(),
+            other => other,
+        }
+    }
+
+    /// The bytes to answer with. A question that is still open is a denial. With `just_evaluate` an allowed call gets
+    /// the line `result=allow` alone (spec/qrexec-wire.md 9.4). A call that could never run, such as one of a qube to
+    /// itself, is denied here as well, where the reference implementation says `allow` when it just evaluates.
+    #[must_use]
+    pub fn answer(&self, decision: &Decision) -> Vec<u8> {
+        if self.just_evaluate && decision.is_allowed() {
+            return b"result=allow".to_vec();
+        }
+        decision.reply().to_bytes()
     }
 
     /// Whether a server has read enough: up to the empty line. (End of file ends a request as well.)

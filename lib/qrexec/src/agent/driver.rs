@@ -14,10 +14,9 @@ use names::DomId;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv, send};
 use qubes_qrexec_sys::{ExecParams, limit};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -30,7 +29,7 @@ use vchan::Vchan;
 
 /// Runs until a signal asks for the end.
 pub(super) fn run(options: &Options) -> Result<(), AgentError> {
-    let signals = block_signals().map_err(|errno| AgentError::System("preparing signals", errno.into()))?;
+    let signals = watch_signals().map_err(|cause| AgentError::System("preparing signals", cause))?;
     let config = vchan::Config::from_env();
     let Some(vchan) = wait_for_daemon(&config, &signals)? else { return Ok(()) };
     let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
@@ -58,20 +57,18 @@ pub(super) fn run(options: &Options) -> Result<(), AgentError> {
     driver.run(&signals)
 }
 
-/// SIGTERM and SIGINT end the main loop; SIGUSR1 (spec/qrexec-wire.md 7.6) is not acted upon and must not kill us.
-/// Blocked before there is another thread, so that no thread ever takes them. Started programs begin with none blocked.
-fn block_signals() -> nix::Result<SignalFd> {
-    let mut ends = SigSet::empty();
-    ends.add(Signal::SIGTERM);
-    ends.add(Signal::SIGINT);
-    let mut blocked = ends;
-    blocked.add(Signal::SIGUSR1);
-    blocked.thread_block()?;
-    SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+/// Readable once SIGTERM or SIGINT has come, which end the main loop. SIGUSR1 (spec/qrexec-wire.md 7.6) is not acted
+/// upon and must not kill us. Nothing is blocked, for started programs would inherit that.
+fn watch_signals() -> io::Result<UnixStream> {
+    let (signals, handler) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(SIGINT, handler.try_clone()?)?;
+    signal_hook::low_level::pipe::register(SIGTERM, handler)?;
+    signal_hook::flag::register(SIGUSR1, Arc::default())?;
+    Ok(signals)
 }
 
 /// `None` when a signal came first.
-fn wait_for_daemon(config: &vchan::Config, signals: &SignalFd) -> Result<Option<Vchan>, AgentError> {
+fn wait_for_daemon(config: &vchan::Config, signals: &UnixStream) -> Result<Option<Vchan>, AgentError> {
     let failed = |cause| AgentError::Vchan(config.path(config.own, DomId::DOM0, CONTROL_PORT), cause);
     let server = vchan::Server::bind(config, DomId::DOM0, CONTROL_PORT).map_err(failed)?;
     loop {
@@ -118,7 +115,7 @@ struct Ready {
 }
 
 impl Driver {
-    fn run(&mut self, signals: &SignalFd) -> Result<(), AgentError> {
+    fn run(&mut self, signals: &UnixStream) -> Result<(), AgentError> {
         loop {
             let ready = self.poll(signals)?;
             if ready.signal {
@@ -142,7 +139,7 @@ impl Driver {
         }
     }
 
-    fn poll(&mut self, signals: &SignalFd) -> Result<Ready, AgentError> {
+    fn poll(&mut self, signals: &UnixStream) -> Result<Ready, AgentError> {
         let mut daemon = PollFlags::POLLIN;
         daemon.set(PollFlags::POLLOUT, !self.outbox.is_empty());
         let mut fds = vec![

@@ -1,0 +1,172 @@
+//! A host to measure on.
+
+use super::queue::is_settled;
+use super::stream::rate;
+use crate::cli::Failure;
+use crate::cli::story::{Form, Story};
+use crate::{DEFAULT_TEMPLATE, Host, HostConfig, Layout};
+use hypervisor::local::Isolation;
+use names::{DomId, QubeName, QubeRef};
+use qrexec::client::Client;
+use qrexec::data::{CallEnd, Options};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use trace::Event;
+
+/// An embedded dom0 in a directory of its own, in whose qubes qubes.OpenInVM is the probe.
+pub(super) struct Site {
+    host: Host,
+    layout: Layout,
+    story: Story,
+    template: QubeName,
+    preload: usize,
+}
+
+/// A fresh directory below that of all hosts of this user.
+pub(super) fn directory(what: &str) -> Result<PathBuf, Failure> {
+    let path = crate::cli::common_directory()?.join(format!("open-bench-{}-{what}", std::process::id()));
+    std::fs::create_dir_all(&path).map_err(|error| Failure::trouble("make", path.display(), error))?;
+    Ok(path)
+}
+
+impl Site {
+    /// Starts it, with `work` running and `preload` disposables waiting.
+    pub(super) fn open(preload: usize) -> Result<Self, Failure> {
+        let state = directory(&format!("site-{preload}"))?;
+        let failed = |error: &dyn std::fmt::Display| Failure::trouble("start a host in", state.display(), error);
+        let layout = Layout::new(&state);
+        layout.create().map_err(|error| failed(&error))?;
+        let services = vec![("bench.Probe".to_owned(), "bench-probe".to_owned())];
+        let config = HostConfig {
+            layout: layout.clone(),
+            executable: std::env::current_exe().map_err(|error| failed(&error))?,
+            environment: vec![(super::VARIABLE.to_owned(), "1".to_owned())],
+            work_mounts: Vec::new(),
+            isolation: Isolation::Auto,
+            story: Some(layout.story_socket()),
+            services,
+            policy: vec![("20-bench.policy".into(), "bench.Probe * @anyvm @anyvm allow\n".into())],
+        };
+        let story = Story::listen(&layout.story_socket(), Form::Silent).map_err(|error| failed(&error))?;
+        let host = Host::start(config).map_err(|error| failed(&error))?;
+        host.start_qube("work").map_err(|error| failed(&error))?;
+        let template = DEFAULT_TEMPLATE.parse().map_err(|error: names::NameError| failed(&error))?;
+        let site = Self { host, layout, story, template, preload };
+        let (admin, reference) = (site.admin(), QubeRef::Name(site.template.clone()));
+        for (feature, value) in [("preload-dispvm-delay", "0"), ("preload-dispvm-max", &preload.to_string())] {
+            admin.feature_set(&reference, feature, value).map_err(|error| failed(&error))?;
+        }
+        site.wait_until_settled()?;
+        Ok(site)
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(super) fn template(&self) -> &QubeName {
+        &self.template
+    }
+
+    /// A second AppVM that runs, to be called directly.
+    pub(super) fn start_running_qube(&self) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::trouble("start", "a qube to call", error);
+        let dom0 = QubeName::dom0();
+        self.admin()
+            .call("admin.vm.Create.AppVM", crate::SYSTEM_TEMPLATE, dom0.as_str(), b"name=running label=red")
+            .map_err(|error| failed(&error))?;
+        self.host.start_qube("running").map_err(|error| failed(&error))
+    }
+
+    /// Waits until the queue is full and nothing is being made or destroyed.
+    pub(super) fn wait_until_settled(&self) -> Result<(), Failure> {
+        let until = Instant::now() + SETTLE_LIMIT;
+        while Instant::now() < until {
+            if is_settled(&self.layout, &self.template, self.preload) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Err(Failure::trouble("wait for", "the queue", "it was not full within a minute"))
+    }
+
+    /// The service executable as qrexec-daemon would start it for a call of `work`.
+    pub(super) fn service(&self, service: &str, keyword: &str) -> Command {
+        let executable = std::env::current_exe().unwrap_or_default();
+        let mut command = Command::new(executable);
+        command
+            .arg0(service)
+            .env_clear()
+            .env("QUBES_DISPVM_CONFIG", self.layout.dispvm_config())
+            .env("QREXEC_REMOTE_DOMAIN", "work")
+            .env("QREXEC_SERVICE_ARGUMENT", "")
+            .env("QREXEC_REQUESTED_TARGET_TYPE", "keyword")
+            .env("QREXEC_REQUESTED_TARGET_KEYWORD", keyword);
+        command
+    }
+
+    /// Whole calls from `work`, in nanoseconds each.
+    pub(super) fn call(&self, target: &str, service: &str, count: usize) -> Result<Vec<u64>, Failure> {
+        let text = self.in_work(&["bench-caller", target, service, &count.to_string()])?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// MiB a second from a program in `work` to a service: from its first byte there to its last.
+    pub(super) fn pour(&self, target: &str, service: &str, mib: u32) -> Result<f64, Failure> {
+        let text = self.in_work(&["bench-pour", target, service, &mib.to_string()])?;
+        let mut words = text.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+        match (words.next(), words.next(), words.next()) {
+            (Some(first), Some(last), Some(count)) if count == u64::from(mib) << 20 => Ok(rate(count, last - first)),
+            _ => Err(Failure::trouble("measure", "a stream", format!("the probe said \"{}\"", text.trim()))),
+        }
+    }
+
+    /// Events so far, which are then forgotten. Those of a call that has ended have all been sent.
+    pub(super) fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.story.next(Duration::from_millis(20))).collect()
+    }
+
+    pub(super) fn forget_events(&mut self) {
+        while self.story.next(Duration::ZERO).is_some() {}
+    }
+
+    /// Takes everything down.
+    pub(super) fn close(self) -> Result<(), Failure> {
+        let state = self.layout.state().to_owned();
+        let failed = |error: &dyn std::fmt::Display| Failure::trouble("take down the host in", state.display(), error);
+        self.host.stop().map_err(|error| failed(&error))?;
+        std::fs::remove_dir_all(&state).map_err(|error| failed(&error))
+    }
+
+    fn admin(&self) -> admin::Client {
+        admin::Client::new(self.layout.qubesd_socket())
+    }
+
+    fn in_work(&self, words: &[&str]) -> Result<String, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::trouble("run in work", words.join(" "), error);
+        let vchan = vchan::Config { dir: self.layout.vchan(), own: DomId::DOM0 };
+        let client = Client { socket_dir: self.layout.run(), vchan };
+        let command = format!("DEFAULT:QUBESRPC qubes.VMExec+{} dom0", vm::vmexec::encode(words));
+        let (mut ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
+        let errors = std::io::stderr();
+        let errors = std::os::fd::AsFd::as_fd(&errors).try_clone_to_owned().map_err(|error| failed(&error))?;
+        let call = client.start("work", &command).map_err(|error| failed(&error))?;
+        let connected = call.connect().map_err(|error| failed(&error))?;
+        let report = connected
+            .run(None, OwnedFd::from(theirs), errors, &Options::default())
+            .map_err(|error| failed(&error))?;
+        if report.end != CallEnd::Exit(0) {
+            return Err(failed(&format!("{:?}", report.end)));
+        }
+        let mut text = String::new();
+        ours.read_to_string(&mut text).map_err(|error| failed(&error))?;
+        Ok(text)
+    }
+}
+
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);

@@ -1,0 +1,63 @@
+//! Where a host lives when the user names no directory.
+
+use super::failure::Failure;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The directory of a host.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Absolute.
+    pub(super) path: PathBuf,
+    /// Made for this run alone: removed at its end.
+    pub(super) private: bool,
+}
+
+/// A private directory for one `open`, or the one that the user named.
+pub(super) fn for_open(named: Option<&Path>) -> Result<Place, Failure> {
+    match named {
+        Some(path) => Ok(Place { path: absolute(path)?, private: false }),
+        None => {
+            let path = common()?.join(format!("open-{}", std::process::id()));
+            Ok(Place { path, private: true })
+        }
+    }
+}
+
+/// The directory of `serve`, and of `exec` and `ls`, which look for it.
+pub(super) fn for_serve(named: Option<&Path>) -> Result<Place, Failure> {
+    match named {
+        Some(path) => Ok(Place { path: absolute(path)?, private: false }),
+        None => Ok(Place { path: common()?.join("serve"), private: false }),
+    }
+}
+
+/// Directories that an earlier, killed `open` left behind: nobody holds their lock.
+pub(super) fn abandoned() -> Vec<PathBuf> {
+    let Ok(entries) = common().map(fs::read_dir) else { return Vec::new() };
+    let is_open = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("open-"));
+    entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_open).collect()
+}
+
+/// On disk, not in /tmp, which may be small and in memory: files of any size pass through disposables.
+pub(crate) fn common() -> Result<PathBuf, Failure> {
+    let user = nix::unistd::geteuid().as_raw();
+    let path = PathBuf::from(format!("/var/tmp/qubes-host-{user}"));
+    let failed = |cause: String| Failure::trouble("use the directory", path.display(), cause);
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Ok(()) => return Ok(path),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(format!("{error}; name another with --state DIR"))),
+    }
+    // Anybody may write to /var/tmp: what lies there must be ours alone.
+    let found = fs::symlink_metadata(&path).map_err(|error| failed(error.to_string()))?;
+    if !found.is_dir() || found.uid() != user || found.mode() & 0o077 != 0 {
+        return Err(failed("it is not a directory of yours alone; remove it or name another with --state DIR".into()));
+    }
+    Ok(path)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::trouble("use the directory", path.display(), error))
+}

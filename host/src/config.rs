@@ -1,0 +1,43 @@
+//! What a host is told when it is started.
+
+use crate::layout::Layout;
+use hypervisor::local::{Isolation, Mount};
+use std::path::PathBuf;
+
+/// The settings of a host.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// The state directory.
+    pub layout: Layout,
+    /// The executable that answers to the names of all programs, inside and outside of qubes.
+    pub executable: PathBuf,
+    /// Variables for the programs in all qubes, for example `QUBES_OPEN_WITH`.
+    pub environment: Vec<(String, String)>,
+    /// What the qube `work` sees of this machine beside the system directories.
+    pub work_mounts: Vec<Mount>,
+    /// How strongly qubes are kept apart.
+    pub isolation: Isolation,
+    /// The socket to which steps are reported.
+    pub story: Option<PathBuf>,
+    /// Services in all qubes beside or instead of the usual ones: service and name of the program.
+    pub services: Vec<(String, String)>,
+    /// Files of the policy for this run alone, ranking above the administrator's: name and content.
+    pub policy: Vec<(String, String)>,
+}
+
+impl HostConfig {
+    /// The usual settings for a state directory.
+    #[must_use]
+    pub fn new(layout: Layout, executable: PathBuf) -> Self {
+        Self {
+            layout,
+            executable,
+            environment: Vec::new(),
+            work_mounts: Vec::new(),
+            isolation: Isolation::Auto,
+            story: None,
+            services: Vec::new(),
+            policy: Vec::new(),
+        }
+    }
+}

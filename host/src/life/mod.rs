@@ -1,0 +1,86 @@
+//! The lives of qubes: from order to running, from running to gone.
+
+mod create;
+mod daemon;
+mod directory;
+mod domain;
+mod end;
+mod pause;
+mod start;
+
+pub(crate) use daemon::{environment, open_log};
+pub(crate) use directory::{Removals, leftovers, remove_tree};
+pub(crate) use domain::sweep;
+
+use crate::process::Process;
+use hypervisor::local::Isolation;
+use names::{DomId, QubeName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What belongs to the qubes that have a domain.
+#[derive(Debug)]
+pub(crate) struct Lives {
+    last_domid: u16,
+    machines: BTreeMap<QubeName, Machine>,
+    /// No more starts.
+    pub(crate) stopping: bool,
+    /// How the last qube was kept apart.
+    pub(crate) isolation: Option<Isolation>,
+}
+
+/// A domain and the daemon that serves it.
+#[derive(Debug)]
+struct Machine {
+    domid: DomId,
+    daemon: Option<Arc<Process>>,
+}
+
+impl Lives {
+    pub(crate) fn new() -> Self {
+        Self { last_domid: 0, machines: BTreeMap::new(), stopping: false, isolation: None }
+    }
+
+    /// The next number: they increase, and begin anew only after all 32,750 were used, with the lowest that is free.
+    fn next_domid(&mut self) -> Option<DomId> {
+        for _ in 0..DomId::FIRST_RESERVED {
+            self.last_domid = self.last_domid % (DomId::FIRST_RESERVED - 1) + 1;
+            let domid = DomId::try_from(u32::from(self.last_domid)).ok()?;
+            if self.machines.values().all(|machine| machine.domid != domid) {
+                return Some(domid);
+            }
+        }
+        None
+    }
+
+    fn domid(&self, name: &QubeName) -> Option<DomId> {
+        self.machines.get(name).map(|machine| machine.domid)
+    }
+
+    /// Takes a machine out, if it is still the one with this domain.
+    fn take(&mut self, name: &QubeName, domid: DomId) -> Option<Machine> {
+        if self.domid(name) == Some(domid) { self.machines.remove(name) } else { None }
+    }
+
+    /// Who has a domain.
+    pub(crate) fn names(&self) -> Vec<QubeName> {
+        self.machines.keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domain_ids_increase_and_skip_the_living() {
+        let mut lives = Lives::new();
+        let first = lives.next_domid().unwrap();
+        assert_eq!(first.get(), 1);
+        lives.machines.insert("a".parse().unwrap(), Machine { domid: first, daemon: None });
+        for expected in 2..DomId::FIRST_RESERVED {
+            assert_eq!(lives.next_domid().unwrap().get(), expected);
+        }
+        assert_eq!(lives.next_domid().unwrap().get(), 2);
+    }
+}

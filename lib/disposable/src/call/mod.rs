@@ -1,0 +1,248 @@
+//! One call, from claim to settle. This page is the story; the modules below it are the details.
+
+mod disposable;
+mod words;
+
+use crate::config::Config;
+use crate::error::CallError;
+use crate::queue::{KeeperLock, Queue};
+use crate::request::Request;
+use crate::resolve::{self, Template};
+use crate::{cold, wake};
+use admin::Client;
+use disposable::Disposable;
+use hypervisor::Hypervisor;
+use hypervisor::local::Local;
+use names::DomId;
+use policy::SystemInfo;
+use qrexec::client::Connected;
+use qrexec::data::{CallEnd, CallReport, HelloOrder, Options};
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use trace::{Event, Reporter};
+use words::Words;
+
+/// The whole of a dom0 service executable: everything but its name. Returns the exit code (promise P9).
+///
+/// Before anything else, inherited descriptors are closed (promise P10). The environment is read once, into types;
+/// no program is started, so nothing of it is passed on.
+#[must_use]
+pub fn main(service: &str) -> u8 {
+    let began = os::monotonic_ns();
+    if let Err(error) = os::descriptors::close_inherited() {
+        return fail(&CallError::trouble("close the descriptors inherited by", service, error));
+    }
+    let run = || {
+        let service = service.parse().map_err(|error| CallError::trouble("serve", service, error))?;
+        let request = Request::parse(service, |variable| std::env::var_os(variable))?;
+        let config = Config::load()?;
+        Dom0::new(config).hand_over(&request, began)
+    };
+    run().unwrap_or_else(|error| fail(&error))
+}
+
+/// What a call needs of dom0.
+#[derive(Debug)]
+struct Dom0 {
+    config: Config,
+    admin: Client,
+    hypervisor: Local,
+    qrexec: qrexec::client::Client,
+    story: Reporter,
+    untold: RefCell<Vec<Event>>,
+}
+
+impl Dom0 {
+    /// Claim, verify, wake, connect, hand over, settle.
+    fn hand_over(&self, request: &Request, began: u64) -> Result<u8, CallError> {
+        let template = self.resolve(request, began)?;
+        let queue = self.queue(&template)?;
+        loop {
+            let mut disposable = match self.take_ready(queue.as_ref())? {
+                Some(preloaded) => preloaded,
+                None => self.start_cold(&template, queue.as_ref())?,
+            };
+            match self.connect(&disposable, request) {
+                Ok((connected, words)) => {
+                    disposable.used();
+                    self.flush();
+                    let report = self.stream(connected, &disposable, &words)?;
+                    return self.settle(disposable, words, &report);
+                }
+                // Nothing of the caller's stream has been read yet, so the next disposable can have it whole.
+                Err(error) if disposable.is_preloaded() => self.pass_over(&disposable, &error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn resolve(&self, request: &Request, began: u64) -> Result<Template, CallError> {
+        let unknown = |cause: String| {
+            CallError::trouble("learn about the qubes from", self.config.qubesd_internal_socket.display(), cause)
+                .remedy("is qubesd running? \"systemctl status qubesd\" tells")
+        };
+        let internal = Client::new(&self.config.qubesd_internal_socket);
+        let json = internal.system_info_json().map_err(|error| unknown(error.to_string()))?;
+        let system = SystemInfo::from_json(&json).map_err(|error| unknown(error.to_string()))?;
+        let is_ready = |name: &names::QubeName| {
+            let queue = Queue::open(&self.config.queue, name, self.config.lock_wait).ok().flatten();
+            queue.is_some_and(|queue| queue.count(crate::queue::Place::Ready).is_ok_and(|count| count > 0))
+        };
+        let template = resolve::template(request, &system, self.config.tag_choice, is_ready)?;
+        let text = format!("{} asked for {}: a disposable of {}", request.source, request.target, template.name);
+        self.tell(Event::now(WHO, "resolved", template.name.as_str(), text).since(began));
+        Ok(template)
+    }
+
+    /// The queue, if there is one to trust: without a living keeper nobody bumps generations (promise P11).
+    fn queue(&self, template: &Template) -> Result<Option<Queue>, CallError> {
+        if !KeeperLock::is_held(&self.config.queue) {
+            let text = format!("no keeper is running: {} starts a fresh disposable", template.name);
+            self.tell(Event::now(WHO, "no-keeper", template.name.as_str(), text));
+            return Ok(None);
+        }
+        Queue::open(&self.config.queue, &template.name, self.config.lock_wait)
+            .map_err(|error| CallError::trouble("open the queue of", &template.name, error))
+    }
+
+    fn take_ready<'a>(&'a self, queue: Option<&'a Queue>) -> Result<Option<Disposable<'a>>, CallError> {
+        let Some(queue) = queue else { return Ok(None) };
+        let start = os::monotonic_ns();
+        let taken = match wake::take(queue, &self.hypervisor as &dyn Hypervisor) {
+            Ok(taken) => taken,
+            Err(error) => {
+                log::warn!("{error}; starting a fresh disposable instead");
+                return Ok(None);
+            }
+        };
+        for reason in taken.passed_over {
+            log::warn!("{reason}");
+            self.tell(Event::now(WHO, "passed-over", "", reason));
+        }
+        let Some(claimed) = taken.disposable else { return Ok(None) };
+        let name = claimed.name().to_string();
+        let mut event = Event::now(WHO, "claimed", &name, format!("{name} claimed from the queue"));
+        event.at_ns = taken.claimed_ns;
+        self.tell(event.since(start));
+        let mut event = Event::now(WHO, "woken", &name, format!("{name} woken"));
+        event.at_ns = taken.woken_ns;
+        self.tell(event.since(taken.claimed_ns));
+        Ok(Some(Disposable::Preloaded(claimed)))
+    }
+
+    fn start_cold<'a>(
+        &'a self,
+        template: &Template,
+        queue: Option<&'a Queue>,
+    ) -> Result<Disposable<'a>, CallError> {
+        let start = os::monotonic_ns();
+        let text = format!("no preloaded disposable of {} is ready: starting a fresh one", template.name);
+        self.tell(Event::now(WHO, "cold", template.name.as_str(), text));
+        self.flush();
+        let started = cold::start(&self.admin, template)?;
+        let text = format!("{} started for this call", started.name);
+        self.tell(Event::now(WHO, "started", started.name.as_str(), text).since(start));
+        Ok(Disposable::fresh(started, template, queue, &self.admin))
+    }
+
+    /// What can be prepared is prepared while the disposable starts the service.
+    fn connect(&self, disposable: &Disposable<'_>, request: &Request) -> Result<(Connected, Words), CallError> {
+        let start = os::monotonic_ns();
+        let failed = |error: qrexec::client::ClientError| {
+            CallError::trouble("connect to", disposable.name(), error)
+                .remedy("its log and that of its qrexec-daemon tell more")
+        };
+        let call = self.qrexec.start(disposable.name().as_str(), &request.command()).map_err(failed)?;
+        let words = Words::of(disposable.name().as_str(), &self.story)
+            .map_err(|error| CallError::trouble("make a pipe for the words of", disposable.name(), error))?;
+        let connected = call.connect().map_err(failed)?;
+        let text = format!("connected to {}; {} is starting", disposable.name(), request.service.service);
+        self.tell(Event::now(WHO, "connected", disposable.name().as_str(), text).since(start));
+        Ok((connected, words))
+    }
+
+    /// Opaque bytes both ways (promise P7), until either side ends.
+    fn stream(
+        &self,
+        connected: Connected,
+        disposable: &Disposable<'_>,
+        words: &Words,
+    ) -> Result<CallReport, CallError> {
+        let failed = |cause: String| CallError::trouble("hand the stream over to", disposable.name(), cause);
+        let own = |descriptor: io::Result<OwnedFd>| descriptor.map_err(|error| failed(error.to_string()));
+        let input = own(io::stdin().as_fd().try_clone_to_owned())?;
+        let output = own(io::stdout().as_fd().try_clone_to_owned())?;
+        let errors = own(words.writer())?;
+        // The caller that is gone, input and output, ends the call at once; one that only closed its input does not.
+        let options = Options { hello: HelloOrder::SendFirst, end_with_output: true, ..Options::default() };
+        connected.run(Some(input), output, errors, &options).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Says how it ended and lets go: one rename, and the keeper does the rest (promise P6).
+    fn settle(&self, disposable: Disposable<'_>, words: Words, report: &CallReport) -> Result<u8, CallError> {
+        let name = disposable.name().to_string();
+        words.finish();
+        disposable.done();
+        let CallEnd::Exit(code) = report.end else {
+            return Err(CallError::trouble("finish the call in", name, "it ended before the service did"));
+        };
+        let text = format!("{name} has finished with exit code {code}");
+        let event = Event::now(WHO, "ended", &name, text)
+            .with("bytes_out", report.bytes_out)
+            .with("bytes_back", report.bytes_back)
+            .with("exit", code);
+        self.tell(event);
+        // Exit codes above 255 cannot be passed on; they must not become a success.
+        Ok(u8::try_from(code).unwrap_or(255))
+    }
+
+    fn pass_over(&self, disposable: &Disposable<'_>, error: &CallError) {
+        log::warn!("{error}; trying another disposable");
+        let text = format!("{} was passed over: {error}", disposable.name());
+        self.tell(Event::now(WHO, "passed-over", disposable.name().as_str(), text));
+    }
+
+    fn new(config: Config) -> Self {
+        let vchan = vchan::Config { dir: config.vchan_directory.clone(), own: DomId::DOM0 };
+        Self {
+            admin: Client::new(&config.qubesd_socket),
+            hypervisor: Local::new(config.domains.clone()),
+            qrexec: qrexec::client::Client { socket_dir: config.qrexec_sockets.clone(), vchan },
+            story: Reporter::to(config.story.as_deref()),
+            untold: RefCell::default(),
+            config,
+        }
+    }
+
+    /// Events wait until the stream flows: telling them wakes a listener, who would compete with the call for a CPU.
+    fn tell(&self, event: Event) {
+        self.untold.borrow_mut().push(event);
+    }
+
+    fn flush(&self) {
+        self.untold.borrow_mut().drain(..).for_each(|event| self.story.report(&event));
+    }
+}
+
+impl Drop for Dom0 {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Prints the one line that a failure gets (promise P9). A closed stderr must not turn a clear exit code into another.
+fn fail(error: &CallError) -> u8 {
+    let line = format!("{WHO}: {error}\n");
+    if io::Write::write_all(&mut io::stderr(), line.as_bytes()).is_err() {
+        log::error!("{error}");
+    }
+    if let Ok(config) = Config::load() {
+        let step = if error.exit_code() == 126 { "refused" } else { "failed" };
+        let event = Event::now(WHO, step, "", error.to_string()).with("exit", error.exit_code());
+        Reporter::to(config.story.as_deref()).report(&event);
+    }
+    error.exit_code()
+}
+
+const WHO: &str = "open-in-vm";

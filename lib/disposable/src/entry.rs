@@ -1,0 +1,130 @@
+//! One disposable in the queue, as the small text file that an administrator can read with `cat`.
+
+use names::{DomId, Generation, QubeName, Uuid};
+use os::process::ProcessId;
+use std::fmt;
+
+/// What identifies a preloaded disposable (promise P3), and who claimed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, `dispNNNN`.
+    pub name: QubeName,
+    /// Its identity for life.
+    pub uuid: Uuid,
+    /// Its domain id.
+    pub domid: DomId,
+    /// The disposable template it was made of.
+    pub template: QubeName,
+    /// The template's generation when it was made.
+    pub generation: Generation,
+    /// When it was made: seconds since the epoch, for people.
+    pub created: u64,
+    /// Who took it; `None` while it waits.
+    pub claimer: Option<ProcessId>,
+}
+
+/// Longest file that is read as an entry, in bytes. A real one has about 200.
+pub const LONGEST: usize = 1024;
+
+impl Entry {
+    /// Reads the text form. `None` when a line is missing, doubled or is not what it should be.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut values: [Option<&str>; 7] = [None; 7];
+        for line in text.lines() {
+            let (key, value) = line.split_once('=')?;
+            let index = KEYS.iter().position(|known| *known == key)?;
+            let slot = values.get_mut(index)?;
+            if slot.replace(value).is_some() {
+                return None;
+            }
+        }
+        let [name, uuid, domid, template, generation, created, claimer] = values;
+        Some(Self {
+            name: name?.parse().ok()?,
+            uuid: uuid?.parse().ok()?,
+            domid: domid?.parse().ok()?,
+            template: template?.parse().ok()?,
+            generation: generation?.parse().ok()?,
+            created: created?.parse().ok()?,
+            claimer: match claimer {
+                Some(text) => Some(text.parse().ok()?),
+                None => None,
+            },
+        })
+    }
+
+    /// The line that a claim appends.
+    #[must_use]
+    pub fn claimer_line(claimer: ProcessId) -> String {
+        format!("claimer={claimer}\n")
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "name={}", self.name)?;
+        writeln!(f, "uuid={}", self.uuid)?;
+        writeln!(f, "domid={}", self.domid)?;
+        writeln!(f, "template={}", self.template)?;
+        writeln!(f, "generation={}", self.generation)?;
+        writeln!(f, "created={}", self.created)?;
+        match self.claimer {
+            Some(claimer) => f.write_str(&Self::claimer_line(claimer)),
+            None => Ok(()),
+        }
+    }
+}
+
+const KEYS: [&str; 7] = ["name", "uuid", "domid", "template", "generation", "created", "claimer"];
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn sample(number: u16) -> Entry {
+        Entry {
+            name: format!("disp{number}").parse().unwrap(),
+            uuid: Uuid::from_random([u8::try_from(number % 256).unwrap(); 16]),
+            domid: DomId::try_from(u32::from(number) + 1).unwrap(),
+            template: "default-dvm".parse().unwrap(),
+            generation: Generation(0),
+            created: 1_700_000_000,
+            claimer: None,
+        }
+    }
+
+    #[test]
+    fn text_round_trip() {
+        let mut entry = sample(4821);
+        assert_eq!(Entry::parse(&entry.to_string()), Some(entry.clone()));
+        let claimer = ProcessId { pid: 77, start: 123 };
+        let claimed = entry.to_string() + &Entry::claimer_line(claimer);
+        entry.claimer = Some(claimer);
+        assert_eq!(Entry::parse(&claimed), Some(entry));
+    }
+
+    #[test]
+    fn p1_a_second_claimer_line_makes_an_entry_unreadable() {
+        let line = Entry::claimer_line(ProcessId { pid: 1, start: 1 });
+        assert_eq!(Entry::parse(&(sample(1).to_string() + &line + &line)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            let _ = Entry::parse(&text);
+        }
+
+        #[test]
+        fn every_truncation_is_refused(cut in 0usize..150) {
+            let whole = sample(7).to_string();
+            let cut = cut.min(whole.len() - 2);
+            // A cut inside the last number still reads as a number: that line is for people only.
+            if let Some(entry) = Entry::parse(&whole[..cut]) {
+                prop_assert_eq!(Entry { created: 0, ..entry }, Entry { created: 0, ..sample(7) });
+            }
+        }
+    }
+}

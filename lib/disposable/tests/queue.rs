@@ -1,0 +1,184 @@
+//! The queue on a real directory, with real contention.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use disposable::entry::Entry;
+use disposable::queue::{KeeperLock, LockError, Place, Queue};
+use names::{DomId, Generation, QubeName, Uuid};
+use os::process::ProcessId;
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+fn template() -> QubeName {
+    "default-dvm".parse().unwrap()
+}
+
+fn entry(number: u32) -> Entry {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    Entry {
+        name: format!("disp{number}").parse().unwrap(),
+        uuid: Uuid::from_random(bytes),
+        domid: DomId::try_from(number + 1).unwrap(),
+        template: template(),
+        generation: Generation(0),
+        created: 1,
+        claimer: None,
+    }
+}
+
+fn queue(root: &Path) -> Queue {
+    Queue::create(root, &template(), Duration::from_secs(20)).unwrap()
+}
+
+fn fill(queue: &Queue, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        let reservation = queue.reserve(&format!("r{number}"), usize::MAX).unwrap().unwrap();
+        queue.note(&reservation, &entry(number)).unwrap();
+        assert!(queue.enqueue(&reservation).unwrap());
+    }
+}
+
+fn claim_name(queue: &Queue) -> Option<String> {
+    let claim = queue.claim(ProcessId::own()).unwrap();
+    claim.claimed.map(|claimed| claimed.name().to_string())
+}
+
+#[test]
+fn first_in_first_out_over_many_rounds() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = queue(root.path());
+    fill(&queue, 0..3);
+    assert_eq!(claim_name(&queue).unwrap(), "disp0");
+    fill(&queue, 3..5);
+    let rest: Vec<String> = std::iter::from_fn(|| claim_name(&queue)).collect();
+    assert_eq!(rest, ["disp1", "disp2", "disp3", "disp4"]);
+    assert_eq!(claim_name(&queue), None);
+}
+
+#[test]
+fn p1_many_claimers_each_get_a_different_one_and_none_is_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let all = queue(root.path());
+    const COUNT: u32 = 400;
+    fill(&all, 0..COUNT);
+    let claimers: Vec<_> = (0..8)
+        .map(|_| {
+            let root = root.path().to_owned();
+            std::thread::spawn(move || {
+                let queue = queue(&root);
+                std::iter::from_fn(|| claim_name(&queue)).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let names: Vec<String> = claimers.into_iter().flat_map(|claimer| claimer.join().unwrap()).collect();
+    assert_eq!(names.len(), COUNT as usize);
+    assert_eq!(names.iter().collect::<HashSet<_>>().len(), COUNT as usize);
+}
+
+#[test]
+fn p2_a_dropped_claim_goes_to_done_and_never_back() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = queue(root.path());
+    fill(&queue, 0..1);
+    drop(queue.claim(ProcessId::own()).unwrap());
+    assert_eq!(queue.count(Place::Ready).unwrap(), 0);
+    let done = queue.list(Place::Done).unwrap();
+    assert_eq!(done[0].entry.as_ref().unwrap().claimer, Some(ProcessId::own()));
+    assert_eq!(claim_name(&queue), None);
+}
+
+#[test]
+fn p2_an_entry_with_a_claimer_line_is_never_handed_out() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = queue(root.path());
+    fill(&queue, 0..2);
+    let first = root.path().join("default-dvm/ready/000000000000");
+    let touched = std::fs::read_to_string(&first).unwrap() + &Entry::claimer_line(ProcessId { pid: 1, start: 1 });
+    std::fs::write(&first, touched).unwrap();
+    let claim = queue.claim(ProcessId::own()).unwrap();
+    assert_eq!(claim.claimed.as_ref().unwrap().name().as_str(), "disp1");
+    assert_eq!(claim.discarded[0].name, "disp0");
+}
+
+#[test]
+fn p3_a_stale_generation_is_never_handed_out() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = queue(root.path());
+    fill(&queue, 0..2);
+    assert_eq!(queue.bump_generation().unwrap(), Generation(1));
+    let claim = queue.claim(ProcessId::own()).unwrap();
+    assert!(claim.claimed.is_none());
+    assert_eq!(claim.discarded.len(), 2);
+    assert_eq!(queue.count(Place::Done).unwrap(), 2);
+}
+
+#[test]
+fn p4_room_is_counted_over_starting_and_ready() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = queue(root.path());
+    assert!(queue.reserve("a", 2).unwrap().is_some());
+    assert!(queue.reserve("b", 2).unwrap().is_some());
+    assert!(queue.reserve("c", 2).unwrap().is_none());
+}
+
+#[test]
+fn p4_concurrent_reservations_never_exceed_the_maximum() {
+    let root = tempfile::tempdir().unwrap();
+    drop(queue(root.path()));
+    let threads: Vec<_> = (0..8)
+        .map(|thread| {
+            let root = root.path().to_owned();
+            std::thread::spawn(move || {
+                let queue = queue(&root);
+                (0..20).filter(|n| queue.reserve(&format!("{thread}-{n}"), 5).unwrap().is_some()).count()
+            })
+        })
+        .collect();
+    assert_eq!(threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>(), 5);
+}
+
+#[test]
+fn p5_counters_lost_or_wrong_lose_no_entry() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = queue(root.path());
+    fill(&queue, 0..3);
+    for wrong in ["", "garbage", "00000000000000000009 00000000000000000001\n"] {
+        std::fs::write(root.path().join("default-dvm/lock"), wrong).unwrap();
+        queue.recount().unwrap();
+    }
+    fill(&queue, 3..4);
+    let names: Vec<String> = std::iter::from_fn(|| claim_name(&queue)).collect();
+    assert_eq!(names, ["disp0", "disp1", "disp2", "disp3"]);
+}
+
+#[test]
+fn p11_a_stuck_holder_delays_a_claim_by_the_bound_only() {
+    let root = tempfile::tempdir().unwrap();
+    fill(&queue(root.path()), 0..1);
+    let file = std::fs::File::options().write(true).open(root.path().join("default-dvm/lock")).unwrap();
+    let held = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let bounded = Queue::open(root.path(), &template(), Duration::from_millis(20)).unwrap().unwrap();
+    assert!(matches!(bounded.claim(ProcessId::own()), Err(LockError::Timeout(_))));
+    drop(held);
+    // The waiter that gave up must not keep the lock.
+    assert_eq!(claim_name(&queue(root.path())).unwrap(), "disp0");
+}
+
+#[test]
+fn p11_whether_a_keeper_lives() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(!KeeperLock::is_held(root.path()));
+    let lock = KeeperLock::take(root.path()).unwrap().unwrap();
+    assert!(KeeperLock::is_held(root.path()));
+    assert!(KeeperLock::take(root.path()).unwrap().is_none());
+    drop(lock);
+    assert!(!KeeperLock::is_held(root.path()));
+}
+
+#[test]
+fn a_template_without_a_queue_is_no_error() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(Queue::open(root.path(), &template(), Duration::from_millis(1)).unwrap().is_none());
+    assert_eq!(Queue::templates(&root.path().join("nosuch")).unwrap(), []);
+}

@@ -1,0 +1,87 @@
+//! The kernel's table of mounts (proc_pid_mountinfo(5)).
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// One mounted file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MountEntry {
+    /// Which directory of the file system is mounted.
+    pub(super) root: PathBuf,
+    /// Where.
+    pub(super) point: PathBuf,
+    /// Options of the mount, for example `rw`, `nosuid`.
+    pub(super) options: Vec<String>,
+    /// Kind of file system.
+    pub(super) kind: String,
+    /// Options of the file system, for cgroup v1 among them the controllers.
+    pub(super) super_options: Vec<String>,
+}
+
+/// All lines that are understood.
+pub(super) fn parse(text: &str) -> Vec<MountEntry> {
+    text.lines().filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Option<MountEntry> {
+    // Between the sixth field and the hyphen stands any number of optional fields.
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut mount = mount.split(' ').skip(3);
+    let (root, point, options) = (mount.next()?, mount.next()?, mount.next()?);
+    let mut file_system = file_system.split(' ');
+    let (kind, super_options) = (file_system.next()?, file_system.nth(1)?);
+    let list = |text: &str| text.split(',').map(str::to_owned).collect();
+    Some(MountEntry {
+        root: unescape(root),
+        point: unescape(point),
+        options: list(options),
+        kind: kind.to_owned(),
+        super_options: list(super_options),
+    })
+}
+
+/// Blank, tab, line break and backslash are written as a backslash and three octal digits.
+fn unescape(text: &str) -> PathBuf {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while let Some(&byte) = bytes.get(index) {
+        let octal = text.get(index + 1..index + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(value) if byte == b'\\' => {
+                out.push(value);
+                index += 4;
+            }
+            _ => {
+                out.push(byte);
+                index += 1;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn lines_with_and_without_optional_fields() {
+        let text = "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue\n\
+                    junk\n\
+                    37 31 0:34 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer\n";
+        let entries = parse(text);
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].point, PathBuf::from("/mnt 2"));
+        assert_eq!(entries[0].options, ["rw", "noatime"]);
+        assert_eq!((entries[1].kind.as_str(), &entries[1].super_options[1][..]), ("cgroup", "freezer"));
+    }
+
+    #[test]
+    fn the_own_table_is_understood() {
+        let entries = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+        assert!(entries.iter().any(|entry| entry.point == Path::new("/proc") && entry.kind == "proc"));
+    }
+}

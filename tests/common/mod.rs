@@ -1,0 +1,155 @@
+//! A host for a test: real processes, in a directory of its own, ended with the test.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The executable under test.
+pub const HOST: &str = env!("CARGO_BIN_EXE_qubes-host");
+
+/// Long enough for a loaded machine; a test that needs it has failed.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// `qubes-host serve` in a temporary state directory.
+pub struct Serve {
+    pub child: Child,
+    pub state: PathBuf,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Serve {
+    /// Starts it and waits until it says that it is ready.
+    pub fn start(options: &[&str]) -> Self {
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mut serve = Self::start_in(&directory.path().join("state"), options);
+        serve._directory = Some(directory);
+        serve
+    }
+
+    pub fn start_in(state: &Path, options: &[&str]) -> Self {
+        let mut child = Command::new(HOST)
+            .args(["serve", "--json", "--state"])
+            .arg(state)
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        // Reads on after the host is ready: a full pipe would hold it up.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if line.contains("\"step\":\"ready\"") {
+                    // Only the first one is waited for.
+                    ready.send(()).ok();
+                }
+            }
+        });
+        is_ready.recv_timeout(LIMIT).expect("the host is not ready");
+        Self { child, state: state.to_owned(), _directory: None }
+    }
+
+    /// A command line that runs in a qube.
+    pub fn exec<S: AsRef<OsStr>>(&self, qube: &str, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(HOST);
+        command.args(["exec", "--state"]).arg(&self.state).args([qube, "--"]).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command in a qube; its output.
+    pub fn run<S: AsRef<OsStr>>(&self, qube: &str, words: impl IntoIterator<Item = S>) -> Output {
+        self.exec(qube, words).output().unwrap()
+    }
+
+    /// Writes a file in the home of a qube.
+    pub fn put(&self, qube: &str, name: &str, content: &[u8]) {
+        let mut child = self.exec(qube, ["tee", name]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(content).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    /// Reads a file in the home of a qube.
+    pub fn get(&self, qube: &str, name: &str) -> Vec<u8> {
+        let output = self.run(qube, ["cat", "--", name]);
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    }
+
+    /// Ends it as Ctrl-C does; whether it ended cleanly.
+    pub fn stop(&mut self) -> bool {
+        kill(self.child.id(), "INT");
+        self.child.wait().unwrap().code() == Some(0)
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            kill(self.child.id(), "TERM");
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// `qubes-host open` with these words.
+pub fn open<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Output {
+    Command::new(HOST).arg("open").args(words).stdin(Stdio::null()).output().unwrap()
+}
+
+pub fn kill(pid: u32, signal: &str) {
+    drop(Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status());
+}
+
+/// Waits until `check` holds.
+pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let until = Instant::now() + LIMIT;
+    while !check() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Pids whose command line contains `part`, this process excepted.
+pub fn processes_with(part: &str) -> Vec<u32> {
+    let own = std::process::id();
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            [line, environment].iter().any(|bytes| String::from_utf8_lossy(bytes).contains(part))
+        })
+        .collect()
+}
+
+/// Exit code, or 128 and the signal's number.
+pub fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0))
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes without pattern, the same for the same seed (xorshift).
+pub fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.max(1);
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

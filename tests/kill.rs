@@ -1,0 +1,142 @@
+//! Everything is killed once, mid-stream: the caller ends, the original stays, nothing is left after the next start.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{Serve, eventually, kill, processes_with, text};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A host whose application never ends, and a call that is in it.
+fn call_in_progress() -> (Serve, Child) {
+    let serve = Serve::start(&["--preload=1", "--with", "sh -c 'touch ~/running; sleep 1000'"]);
+    serve.put("work", "f", b"original");
+    let call = serve.exec("work", ["qvm-open-in-dvm", "f"]).spawn().unwrap();
+    eventually("the application runs", || {
+        let qubes = std::fs::read_dir(serve.state.join("qubes")).unwrap().flatten();
+        qubes.filter(|entry| entry.file_name().to_string_lossy().starts_with("disp")).any(|entry| finds(&entry.path(), "running"))
+    });
+    (serve, call)
+}
+
+fn finds(directory: &Path, name: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(directory) else { return false };
+    entries.flatten().any(|entry| {
+        entry.file_name() == name || (entry.file_type().is_ok_and(|kind| kind.is_dir()) && finds(&entry.path(), name))
+    })
+}
+
+/// The one process of this host that runs under `name`.
+fn process(serve: &Serve, name: &str) -> Vec<u32> {
+    let state = serve.state.to_string_lossy().into_owned();
+    processes_with(&state)
+        .into_iter()
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let first = text(line.split(|byte| *byte == 0).next().unwrap_or_default());
+            first.rsplit('/').next() == Some(name)
+        })
+        .collect()
+}
+
+fn ends_with_an_error(mut call: Child) {
+    let mut status = None;
+    eventually("the caller ends", || {
+        status = call.try_wait().unwrap();
+        status.is_some()
+    });
+    assert!(!status.unwrap().success());
+}
+
+#[test]
+fn p5_a_killed_service_executable_ends_the_call_and_its_disposable() {
+    for signal in ["TERM", "KILL"] {
+        let (mut serve, call) = call_in_progress();
+        let services = process(&serve, "qubes.OpenInVM");
+        assert!(!services.is_empty());
+        services.into_iter().for_each(|pid| kill(pid, signal));
+        ends_with_an_error(call);
+        assert_eq!(serve.get("work", "f"), b"original");
+        eventually("only the waiting disposable is left", || disposables(&serve) == 1);
+        assert!(serve.stop());
+    }
+}
+
+#[test]
+fn p5_a_killed_agent_ends_the_call() {
+    let (mut serve, call) = call_in_progress();
+    // Both disposables lose their agent: the waiting one must be replaced.
+    let agents = agents_of_disposables(&serve);
+    assert!(!agents.is_empty());
+    agents.into_iter().for_each(|pid| kill(pid, "KILL"));
+    ends_with_an_error(call);
+    assert_eq!(serve.get("work", "f"), b"original");
+    assert!(serve.stop());
+}
+
+/// The registry of domains names each qube's first process, whose only child is the agent.
+fn agents_of_disposables(serve: &Serve) -> Vec<u32> {
+    let mut agents = Vec::new();
+    for entry in std::fs::read_dir(serve.state.join("run/domains")).unwrap().flatten() {
+        let record = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        let value = |key: &str| record.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned));
+        if !value("name=").is_some_and(|name| name.starts_with("disp")) {
+            continue;
+        }
+        let init = value("init=").unwrap();
+        let init = init.split('@').next().unwrap();
+        let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+        agents.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+    }
+    agents
+}
+
+fn disposables(serve: &Serve) -> usize {
+    let qubes = std::fs::read_dir(serve.state.join("qubes")).unwrap().flatten();
+    qubes.filter(|entry| entry.file_name().to_string_lossy().starts_with("disp")).count()
+}
+
+#[test]
+fn p5_a_killed_host_leaves_nothing_after_the_next_start() {
+    let (mut serve, call) = call_in_progress();
+    let state = serve.state.clone();
+    kill(serve.child.id(), "KILL");
+    serve.child.wait().unwrap();
+    ends_with_an_error(call);
+    let mut next = Serve::start_in(&state, &["--preload=0"]);
+    assert_eq!(next.get("work", "f"), b"original");
+    eventually("no disposable is left", || disposables(&next) == 0);
+    assert!(next.stop());
+    let name = state.to_string_lossy().into_owned();
+    eventually("no process is left", || processes_with(&name).is_empty());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&name), "{mounts}");
+    assert!(!state.join("run/qubesd.sock").exists());
+}
+
+#[test]
+fn a_signal_ends_open_and_takes_everything_down() {
+    for (signal, expected) in [("INT", 130), ("TERM", 143)] {
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let file = directory.path().join("f");
+        std::fs::write(&file, "original").unwrap();
+        let state = directory.path().join("state");
+        let mut child = Command::new(common::HOST)
+            .args(["open", "--preload=1", "--with", "sh -c 'sleep 1000'", "--state"])
+            .arg(&state)
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("the call is under way", || {
+            let used = state.join("run/dispvm/default-dvm/used");
+            std::fs::read_dir(used).is_ok_and(|mut entries| entries.next().is_some())
+        });
+        kill(child.id(), signal);
+        assert_eq!(child.wait().unwrap().code(), Some(expected));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "original");
+        let name = state.to_string_lossy().into_owned();
+        eventually("no process is left", || processes_with(&name).is_empty());
+    }
+}

@@ -1,0 +1,124 @@
+//! `serve`, `exec` and `ls`, and many calls at once.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{Serve, code, eventually, random_bytes, text};
+use std::collections::HashSet;
+use std::io::Write;
+use std::process::Stdio;
+
+#[test]
+fn exec_passes_streams_and_exit_code() {
+    let serve = Serve::start(&["--preload=0"]);
+    let mut child = serve
+        .exec("work", ["sh", "-c", "cat; echo words >&2; exit 42"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let content = random_bytes(5, 2 << 20);
+    let mut input = child.stdin.take().unwrap();
+    let writer = std::thread::spawn({
+        let content = content.clone();
+        move || input.write_all(&content).unwrap()
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert_eq!(code(&output), 42);
+    assert!(output.stdout == content);
+    assert_eq!(text(&output.stderr), "words\n");
+    // Words arrive as they were given: no shell takes them apart.
+    let output = serve.run("work", ["printf", "%s|", "a b", "$HOME", "ü\n", ""]);
+    assert_eq!(text(&output.stdout), "a b|$HOME|ü\n||");
+}
+
+#[test]
+fn ls_shows_the_qubes() {
+    let serve = Serve::start(&["--preload=2"]);
+    let output = std::process::Command::new(common::HOST).args(["ls", "--state"]).arg(&serve.state).output().unwrap();
+    let table = text(&output.stdout);
+    assert_eq!(code(&output), 0);
+    assert!(table.lines().any(|line| line.starts_with("work ") && line.contains("Running")), "{table}");
+    let waiting = table.lines().filter(|line| line.starts_with("disp") && line.contains("Paused")).count();
+    assert_eq!(waiting, 2, "{table}");
+}
+
+#[test]
+fn exec_without_a_host_says_how_to_start_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(common::HOST)
+        .args(["exec", "--state"])
+        .arg(directory.path())
+        .args(["work", "--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 125);
+    assert!(text(&output.stderr).contains("qubes-host serve"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn p1_five_at_once_on_a_queue_of_two_get_five_different_disposables() {
+    let application = "sh -c 'hostname >> \"$1\"; sleep 1' sh";
+    let serve = Serve::start(&["--preload=2", "--with", application]);
+    for number in 0..5 {
+        serve.put("work", &format!("f{number}"), b"");
+    }
+    let calls: Vec<_> =
+        (0..5).map(|number| serve.exec("work", ["qvm-open-in-dvm", &format!("f{number}")]).spawn().unwrap()).collect();
+    for call in calls {
+        let output = call.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    }
+    let names: HashSet<String> = (0..5).map(|number| text(&serve.get("work", &format!("f{number}")))).collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    assert!(names.iter().all(|name| name.starts_with("disp")), "{names:?}");
+}
+
+#[test]
+fn nothing_of_a_disposable_survives_it() {
+    let application = "sh -c 'touch ~/left /tmp/left; ls -a ~ /tmp > \"$1\"' sh";
+    let serve = Serve::start(&["--preload=1", "--with", application]);
+    for _ in 0..3 {
+        serve.put("work", "list", b"");
+        let output = serve.run("work", ["qvm-open-in-dvm", "list"]);
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    }
+    let list = text(&serve.get("work", "list"));
+    assert_eq!(list.matches("left").count(), 2, "{list}");
+    eventually("the used disposables are gone", || {
+        let names = std::fs::read_dir(serve.state.join("qubes")).unwrap().flatten();
+        names.filter(|entry| entry.file_name().to_string_lossy().starts_with("disp")).count() == 1
+    });
+}
+
+#[test]
+fn p8_a_qube_without_default_dispvm_is_refused_and_learns_only_that() {
+    let mut serve = Serve::start(&["--preload=1"]);
+    // exec starts a qube that is not running.
+    serve.put("vault", "a", b"x");
+    let output = serve.run("vault", ["qvm-open-in-dvm", "a"]);
+    assert_eq!(code(&output), 126, "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains("refused") && !said.contains("default_dispvm"), "{said}");
+    assert!(serve.stop());
+}
+
+#[test]
+fn two_hosts_at_once() {
+    let (first, second) = (Serve::start(&["--preload=1", "--with", "sed -i s/a/1/"]), Serve::start(&["--preload=1", "--with", "sed -i s/a/2/"]));
+    for (serve, expected) in [(&first, "1"), (&second, "2")] {
+        serve.put("work", "f", b"a");
+        let output = serve.run("work", ["qvm-open-in-dvm", "f"]);
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+        assert_eq!(text(&serve.get("work", "f")), expected);
+    }
+}
+
+#[test]
+fn one_state_directory_has_one_host() {
+    let serve = Serve::start(&["--preload=0"]);
+    let output =
+        std::process::Command::new(common::HOST).args(["serve", "--state"]).arg(&serve.state).output().unwrap();
+    assert_eq!(code(&output), 125);
+    assert!(text(&output.stderr).contains(&serve.child.id().to_string()), "{}", text(&output.stderr));
+}

@@ -1,0 +1,37 @@
+//! The doorbell of all in-qube programs: answers to the name it was called by, or to its first argument.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stderr)]
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let called = words.next().unwrap_or_default();
+    let mut args: Vec<OsString> = words.collect();
+    let mut name = Path::new(&called).file_name().unwrap_or_default().to_owned();
+    if !is_program(&name) && !args.is_empty() {
+        name = args.remove(0);
+    }
+    if is_service(&name) && os::descriptors::close_inherited().is_err() {
+        // A kernel before 5.9: nothing is closed here. Whatever we open ourselves is close-on-exec all the same.
+    }
+    match name.to_str().and_then(|name| vm::run(name, &args)) {
+        Some(code) => ExitCode::from(code),
+        None => {
+            eprintln!("usage: qubes-vm PROGRAM [ARGUMENT...], PROGRAM one of: {}", vm::PROGRAMS.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_program(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| vm::PROGRAMS.contains(&name))
+}
+
+/// Services get three descriptors and no more (promise P10). Commands keep what their user's shell gave them: a file may
+/// be named as /dev/fd/3.
+fn is_service(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| vm::SERVICES.iter().any(|&(_, program)| program == name))
+}

@@ -1,0 +1,263 @@
+//! The user's own file: opened once, remembered as it was, replaced only if it still is so (promise P12).
+
+use super::keep::TemporaryFile;
+use crate::decision::Standing;
+use crate::shown::shown;
+use crate::subject::other_scheme;
+use nix::libc::{O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display, Formatter};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+pub(super) struct Original {
+    /// The last component of the path as the user gave it.
+    name: OsString,
+    /// The file itself, behind all symlinks.
+    path: PathBuf,
+    file: File,
+    mark: Mark,
+}
+
+/// What tells a file from a changed or another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    fn of(data: &Metadata) -> Self {
+        Self {
+            device: data.dev(),
+            inode: data.ino(),
+            size: data.size(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        }
+    }
+}
+
+impl Original {
+    /// Opens a regular file. What it is gets checked before the opening too, which would wake some devices.
+    pub(super) fn open(given: &Path) -> Result<Self, OriginalError> {
+        let fail = |cause| OriginalError::new(given, cause);
+        let io_fail = |cause: io::Error| OriginalError::new(given, Cause::from(cause));
+        check_kind(&fs::metadata(given).map_err(io_fail)?).map_err(fail)?;
+        let path = fs::canonicalize(given).map_err(io_fail)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
+            .open(&path)
+            .map_err(io_fail)?;
+        let data = file.metadata().map_err(io_fail)?;
+        check_kind(&data).map_err(fail)?;
+        let name = given.file_name().or_else(|| path.file_name()).unwrap_or_default().to_owned();
+        Ok(Self { name, path, file, mark: Mark::of(&data) })
+    }
+
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file_name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or(&self.name)
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.mark.size
+    }
+
+    /// A descriptor to read the content from.
+    pub(super) fn content(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Whether the file at this path is still the one that was opened, as it was then (M35).
+    pub(super) fn standing(&self) -> Standing {
+        match fs::symlink_metadata(&self.path) {
+            Ok(data) if Mark::of(&data) == self.mark => Standing::Same,
+            Ok(_) => Standing::Changed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Gone,
+            Err(_) => Standing::Changed,
+        }
+    }
+
+    /// Puts `file` in the place of the original in one step, with its owner, attributes and mode where that is allowed
+    /// (M34). The content is on the disk before the name changes.
+    pub(super) fn replace(&self, temporary: &TemporaryFile, file: &File) -> io::Result<()> {
+        self.pass_on_attributes(file)?;
+        file.sync_all()?;
+        fs::rename(temporary.path(), &self.path)?;
+        if File::open(self.directory()).and_then(|directory| directory.sync_all()).is_err() {
+            // Some file systems cannot do this for directories. The new content is safe; the renaming follows.
+        }
+        Ok(())
+    }
+
+    fn pass_on_attributes(&self, file: &File) -> io::Result<()> {
+        let old = self.file.metadata()?;
+        let new = file.metadata()?;
+        let mut mode = old.mode() & 0o7777;
+        let owner = (old.uid() != new.uid()).then_some(old.uid());
+        let group = (old.gid() != new.gid()).then_some(old.gid());
+        let has_owner = owner.is_none() || fchown(file, owner, None).is_ok();
+        let has_group = group.is_none() || fchown(file, None, group).is_ok();
+        if !has_owner || !has_group {
+            mode &= !0o6000;
+        }
+        if !has_group {
+            // Our group is not the one that the owner trusted: it gets no more than everybody.
+            mode &= mode << 3 | !0o070;
+        }
+        copy_extended_attributes(&self.file, file);
+        file.set_permissions(Permissions::from_mode(mode))
+    }
+}
+
+/// Copies what may be copied; access lists are extended attributes too. What the kernel refuses stays behind.
+fn copy_extended_attributes(from: &File, to: &File) {
+    let mut names = vec![0u8; 64 * 1024];
+    let Ok(length) = rustix::fs::flistxattr(from, &mut names[..]) else { return };
+    let mut value = vec![0u8; 64 * 1024];
+    for name in names.get(..length).unwrap_or_default().split(|&byte| byte == 0) {
+        // A file capability holds for the content that it was given to.
+        if name.is_empty() || name == b"security.capability" {
+            continue;
+        }
+        if let Ok(length) = rustix::fs::fgetxattr(from, name, &mut value[..]) {
+            let value = value.get(..length).unwrap_or_default();
+            if rustix::fs::fsetxattr(to, name, value, rustix::fs::XattrFlags::empty()).is_err() {
+                continue;
+            }
+        }
+    }
+}
+
+fn check_kind(data: &Metadata) -> Result<(), Cause> {
+    if data.is_dir() {
+        Err(Cause::Directory)
+    } else if !data.is_file() {
+        Err(Cause::NotRegular)
+    } else {
+        Ok(())
+    }
+}
+
+/// Why a file cannot be opened.
+#[derive(Debug)]
+pub(super) struct OriginalError {
+    given: PathBuf,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Missing,
+    Directory,
+    NotRegular,
+    Unreadable,
+    Other(io::Error),
+}
+
+impl OriginalError {
+    fn new(given: &Path, cause: Cause) -> Self {
+        Self { given: given.to_owned(), cause }
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::PermissionDenied => Self::Unreadable,
+            _ => Self::Other(error),
+        }
+    }
+}
+
+impl Display for OriginalError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let given = shown(&self.given);
+        match &self.cause {
+            Cause::Missing => match other_scheme(self.given.as_os_str()) {
+                Some(scheme) => write!(
+                    f,
+                    "\"{given}\": there is no such file, and of URLs only http, https and ftp are opened, not {scheme}"
+                ),
+                None => write!(f, "\"{given}\": there is no such file"),
+            },
+            Cause::Directory => {
+                write!(f, "\"{given}\" is a directory; only files can be opened in another qube")
+            }
+            Cause::NotRegular => {
+                write!(f, "\"{given}\" is a device, pipe or socket, not a file with content")
+            }
+            Cause::Unreadable => write!(f, "\"{given}\": you have no permission to read it"),
+            Cause::Other(cause) => write!(f, "\"{given}\": {cause}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(path: &Path) -> String {
+        Original::open(path).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn m43_each_failure_has_its_own_words() {
+        let top = tempfile::tempdir().unwrap();
+        assert!(error(top.path()).ends_with("is a directory; only files can be opened in another qube"));
+        assert!(error(&top.path().join("x")).ends_with("there is no such file"));
+        assert!(error(Path::new("magnet:x")).contains("not magnet"));
+        assert!(error(Path::new("/dev/null")).contains("is a device"));
+        let fifo = top.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(error(&fifo).contains("pipe"));
+    }
+
+    #[test]
+    fn p12_replacing_keeps_mode_link_and_attributes() {
+        let top = tempfile::tempdir().unwrap();
+        let (real, link) = (top.path().join("real"), top.path().join("link"));
+        fs::write(&real, "old").unwrap();
+        fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        let noted =
+            rustix::fs::setxattr(&real, "user.note", b"kept", rustix::fs::XattrFlags::empty()).is_ok();
+        let original = Original::open(&link).unwrap();
+        assert_eq!((original.name(), original.file_name()), (OsStr::new("link"), OsStr::new("real")));
+        assert_eq!(original.standing(), Standing::Same);
+        let (mut temporary, file) = TemporaryFile::create(original.directory()).unwrap();
+        fs::write(temporary.path(), "new").unwrap();
+        original.replace(&temporary, &file).unwrap();
+        temporary.release();
+        assert_eq!(fs::read_to_string(&link).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&real).unwrap().mode() & 0o7777, 0o640);
+        if noted {
+            let mut value = [0; 8];
+            assert_eq!(rustix::fs::getxattr(&real, "user.note", &mut value[..]), Ok(4));
+            assert_eq!(&value[..4], b"kept");
+        }
+        assert_eq!(original.standing(), Standing::Changed);
+        fs::remove_file(&real).unwrap();
+        assert_eq!(original.standing(), Standing::Gone);
+    }
+}

@@ -1,0 +1,158 @@
+//! Which processes still work on a file or URL after the application that was started for it has ended (M37).
+//!
+//! Names are compared byte by byte: no pattern, so `c++.txt` and `a(b[c` are names like any other.
+
+use crate::url;
+use nix::unistd::getpid;
+use os::process::Stat;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What to look for in other processes.
+pub(super) struct Holders {
+    /// Arguments that are equal to one of these count.
+    arguments: Vec<Vec<u8>>,
+    /// Open files below this directory, which ends in `/`, count.
+    below: Option<Vec<u8>>,
+}
+
+impl Holders {
+    /// Processes that have the file in their command line, as path or as `file://` URL, or have anything open in the
+    /// file's directory, which is the call's own: editors hold their swap or lock file rather than the file itself.
+    pub(super) fn of_file(file: &Path) -> Self {
+        let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+        let mut arguments = Vec::new();
+        for path in [file, &real] {
+            let path = path.as_os_str().as_bytes();
+            arguments.push(path.to_vec());
+            arguments.push(url::from_path(path).into_bytes());
+        }
+        let below = real.parent().map(|directory| [directory.as_os_str().as_bytes(), b"/"].concat());
+        Self { arguments, below }
+    }
+
+    /// Processes that have exactly this URL as an argument.
+    pub(super) fn of_url(url: &str) -> Self {
+        Self { arguments: vec![url.as_bytes().to_vec()], below: None }
+    }
+
+    /// The pids of all holders, without this process and those that it runs under. Processes of other users that do not
+    /// let us look are no holders.
+    pub(super) fn scan(&self) -> Vec<i32> {
+        let above = own_line();
+        all_pids().into_iter().filter(|pid| !above.contains(pid) && self.is_holder(*pid)).collect()
+    }
+
+    fn is_holder(&self, pid: i32) -> bool {
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if arguments.split(|&byte| byte == 0).any(|argument| self.arguments.iter().any(|own| own == argument))
+        {
+            return true;
+        }
+        let Some(below) = &self.below else { return false };
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        descriptors.flatten().any(|descriptor| {
+            let target = fs::read_link(descriptor.path());
+            target.is_ok_and(|target| target.as_os_str().as_bytes().starts_with(below))
+        })
+    }
+}
+
+/// All living processes that descend from this one.
+pub(super) fn descendants() -> Vec<i32> {
+    let own = getpid().as_raw();
+    let parents: Vec<(i32, i32)> = all_pids()
+        .into_iter()
+        .filter_map(|pid| Stat::read(pid).map(|stat| (pid, stat)))
+        .filter(|(_, stat)| !matches!(stat.state, 'Z' | 'X'))
+        .map(|(pid, stat)| (pid, stat.parent))
+        .collect();
+    let mut found = vec![own];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        let children = parents.iter().filter(|&&(pid, above)| above == parent && pid != own);
+        found.extend(children.map(|&(pid, _)| pid));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// This process, its parent and so on.
+fn own_line() -> Vec<i32> {
+    let mut line = vec![getpid().as_raw()];
+    while let Some(stat) = line.last().and_then(|&pid| Stat::read(pid)) {
+        if stat.parent == 0 || line.contains(&stat.parent) {
+            break;
+        }
+        line.push(stat.parent);
+    }
+    line
+}
+
+fn all_pids() -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    fn running(arguments: &[&str], input: Stdio) -> Child {
+        // The script keeps its arguments while it waits for its end, which comes after a minute at the latest.
+        let script = "for i in $(seq 1200); do sleep 0.05; done";
+        Command::new("/bin/sh").args(["-c", script, "sh"]).args(arguments).stdin(input).spawn().unwrap()
+    }
+
+    /// A process that is just being started shows no arguments for a moment.
+    fn await_arguments(pid: i32) {
+        for _ in 0..10_000 {
+            if fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| !arguments.is_empty()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn m37_exact_names_and_open_files_are_found() {
+        let top = tempfile::tempdir().unwrap();
+        let file = top.path().join("c++ (1).txt");
+        fs::write(&file, "x").unwrap();
+        let holders = Holders::of_file(&file);
+        assert_eq!(holders.scan(), [0; 0]);
+        let path = file.to_str().unwrap();
+        let swap = fs::File::create(top.path().join(".swp")).unwrap();
+        let cases: [(&[&str], Stdio, bool); 5] = [
+            (&[path], Stdio::null(), true),
+            (&["-x", &url::from_path(path.as_bytes())], Stdio::null(), true),
+            (&[&format!("{path}x"), &path[..path.len() - 1]], Stdio::null(), false),
+            (&[], Stdio::from(fs::File::open(&file).unwrap()), true),
+            (&[], Stdio::from(swap), true),
+        ];
+        for (arguments, input, holds) in cases {
+            let mut child = running(arguments, input);
+            let pid = i32::try_from(child.id()).unwrap();
+            await_arguments(pid);
+            assert_eq!(holders.scan().contains(&pid), holds, "{arguments:?}");
+            assert!(descendants().contains(&pid));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!descendants().contains(&pid));
+        }
+    }
+
+    #[test]
+    fn m37_urls_are_compared_as_they_are() {
+        let url = "https://example.org/?q=(a+b[c";
+        let mut child = running(&[url], Stdio::null());
+        let pid = i32::try_from(child.id()).unwrap();
+        await_arguments(pid);
+        assert!(Holders::of_url(url).scan().contains(&pid));
+        assert!(!Holders::of_url("https://example.org/").scan().contains(&pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

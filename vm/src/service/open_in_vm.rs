@@ -1,0 +1,234 @@
+//! qubes.OpenInVM: takes a file from another qube, lets the user work on it, gives it back if it was changed
+//! (spec/open-file.md, section 2).
+
+use super::application::{ApplicationError, Ended, OpenWith, Output};
+use super::content::{Change, Content, Digest};
+use super::holders::Holders;
+use super::session::{Session, Stop};
+use super::workspace::Workspace;
+use crate::exit_code::{FAILURE, SUCCESS, of_signal};
+use crate::name_field::{NAME_FIELD, NameFieldError, NamedFile, decode};
+use crate::say::say;
+use crate::shown::grouped;
+use names::{NameError, QubeName};
+use std::env;
+use std::fmt::{self, Display, Formatter};
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc::channel;
+use std::thread;
+
+const PROGRAM: &str = "qubes.OpenInVM";
+const BUFFER: usize = 256 * 1024;
+
+/// The whole service; the result is its exit code.
+pub(crate) fn main() -> u8 {
+    match serve() {
+        Ok(code) => code,
+        Err(error) => {
+            say(PROGRAM, &error);
+            error.exit_code()
+        }
+    }
+}
+
+fn serve() -> Result<u8, OpenError> {
+    let remote = remote()?;
+    let session = Session::new().map_err(OpenError::System)?;
+    let open_with = OpenWith::from_environment().map_err(OpenError::Application)?;
+    let named = receive_name(&session)?;
+    let (workspace, content) = receive_content(&session, &remote, &named)?;
+    say(PROGRAM, &format_args!("opening {} with {open_with}", named.name));
+    let ended = run(&session, &open_with, &workspace, &content, &named)?;
+    say(PROGRAM, &ended);
+    give_back(&session, &workspace, &content, &named, ended)
+}
+
+/// Who calls. Only a name that is a qube's becomes part of a path.
+fn remote() -> Result<QubeName, OpenError> {
+    let remote = env::var("QREXEC_REMOTE_DOMAIN").map_err(|_| OpenError::NoRemote)?;
+    remote.parse().map_err(OpenError::Remote)
+}
+
+fn receive_name(session: &Session) -> Result<NamedFile, OpenError> {
+    let mut field = [0; NAME_FIELD];
+    let mut filled = 0;
+    while let Some(rest) = field.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match read(session, rest)? {
+            0 => return Err(OpenError::NoName(filled)),
+            count => filled += count,
+        }
+    }
+    decode(&field).map_err(OpenError::Name)
+}
+
+fn receive_content(
+    session: &Session,
+    remote: &QubeName,
+    named: &NamedFile,
+) -> Result<(Workspace, Content), OpenError> {
+    let mut landing = Workspace::landing(remote, &named.name);
+    let mut digest = Digest::default();
+    let mut buffer = vec![0; BUFFER];
+    landing.open().map_err(OpenError::Create)?;
+    loop {
+        let count = read(session, &mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        let bytes = buffer.get(..count).unwrap_or_default();
+        digest.add(bytes);
+        landing.write(bytes).map_err(|cause| OpenError::Store(landing.received(), cause))?;
+    }
+    let received = landing.received();
+    let Some(spot) = landing.into_spot() else { return Err(OpenError::NoName(NAME_FIELD)) };
+    if named.view_only {
+        spot.file
+            .set_permissions(Permissions::from_mode(0o400))
+            .map_err(|cause| OpenError::Store(received, cause))?;
+    }
+    let content =
+        Content::remember(&spot.file, &digest).map_err(|cause| OpenError::Store(received, cause))?;
+    Ok((spot.guard, content))
+}
+
+fn run(
+    session: &Session,
+    open_with: &OpenWith,
+    workspace: &Workspace,
+    content: &Content,
+    named: &NamedFile,
+) -> Result<Ended, OpenError> {
+    if nix::sys::prctl::set_child_subreaper(true).is_err() {
+        // Without it, daemons of the application are found by the file that they hold alone.
+    }
+    let application =
+        open_with.start(workspace.file().as_os_str(), Output::ToStderr).map_err(OpenError::Application)?;
+    let holders = Holders::of_file(workspace.file());
+    let is_done = || content.is_touched(workspace.file());
+    let held = || say(PROGRAM, &format_args!("waiting until {} is closed", named.name));
+    application.wait(session, &holders, &is_done, &held).map_err(OpenError::Stopped)
+}
+
+/// Sends the file if it was changed, whatever the application's exit code: the caller keeps it aside if that is not 0.
+fn give_back(
+    session: &Session,
+    workspace: &Workspace,
+    content: &Content,
+    named: &NamedFile,
+    ended: Ended,
+) -> Result<u8, OpenError> {
+    let name = || named.name.clone();
+    let failed = ended.code() != SUCCESS;
+    match content.compare(workspace.file()).map_err(|cause| OpenError::Reread(name(), cause))? {
+        Change::None => {}
+        Change::Changed(file) => send(session, file)?,
+        Change::Emptied => {
+            // An empty reply means "unchanged" in this protocol (M33).
+            let text = "is empty now, which cannot be sent back: the original keeps its content";
+            say(PROGRAM, &format_args!("{} {text}", named.name));
+        }
+        Change::Gone if failed => say(PROGRAM, &OpenError::Gone(name())),
+        Change::NoFile if failed => say(PROGRAM, &OpenError::NoFile(name())),
+        Change::Gone => return Err(OpenError::Gone(name())),
+        Change::NoFile => return Err(OpenError::NoFile(name())),
+    }
+    Ok(ended.code())
+}
+
+/// Sends from a thread, so that signals and a caller that goes away are noticed meanwhile.
+fn send(session: &Session, mut file: File) -> Result<(), OpenError> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(OpenError::System)?;
+    let waker = session.waker().map_err(OpenError::System)?;
+    let (report, reports) = channel();
+    let body = move || {
+        let sent = io::copy(&mut file, &mut File::from(stdout));
+        if report.send(sent).is_ok() {
+            waker.wake();
+        }
+    };
+    thread::Builder::new().name("send".into()).spawn(body).map_err(OpenError::System)?;
+    loop {
+        if let Ok(sent) = reports.try_recv() {
+            return sent.map(|_| ()).map_err(OpenError::Reply);
+        }
+        session.pause(None).map_err(OpenError::Stopped)?;
+    }
+}
+
+fn read(session: &Session, buffer: &mut [u8]) -> Result<usize, OpenError> {
+    session.read(buffer).map_err(OpenError::Stopped)?.map_err(OpenError::Read)
+}
+
+/// Why a file could not be opened or given back.
+#[derive(Debug)]
+enum OpenError {
+    NoRemote,
+    Remote(NameError),
+    System(io::Error),
+    NoName(usize),
+    Name(NameFieldError),
+    Read(io::Error),
+    Create(io::Error),
+    Store(u64, io::Error),
+    Application(ApplicationError),
+    Reread(String, io::Error),
+    Gone(String),
+    NoFile(String),
+    Reply(io::Error),
+    Stopped(Stop),
+}
+
+impl OpenError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Application(error) => error.exit_code(),
+            Self::Stopped(Stop::Signal(signal)) => of_signal(*signal),
+            _ => FAILURE,
+        }
+    }
+}
+
+impl Display for OpenError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRemote => {
+                f.write_str("QREXEC_REMOTE_DOMAIN is not set: this program serves qrexec calls")
+            }
+            Self::Remote(error) => write!(f, "QREXEC_REMOTE_DOMAIN: {error}"),
+            Self::System(cause) => write!(f, "cannot set up the service: {cause}"),
+            Self::NoName(count) => {
+                write!(f, "the call ended after {count} of the {NAME_FIELD} bytes of the file name")
+            }
+            Self::Name(error) => error.fmt(f),
+            Self::Read(cause) => write!(f, "cannot read the file from the call: {cause}"),
+            Self::Create(cause) => write!(f, "cannot create a file in this qube: {cause}"),
+            Self::Store(count, cause) if is_full(cause) => write!(
+                f,
+                "no room: this qube's disks were full after {} bytes of the file; give its template more private \
+                 storage or memory",
+                grouped(*count)
+            ),
+            Self::Store(count, cause) => {
+                write!(f, "cannot store the file in this qube after {} bytes: {cause}", grouped(*count))
+            }
+            Self::Application(error) => error.fmt(f),
+            Self::Reread(name, cause) => write!(f, "cannot read {name} again: {cause}"),
+            Self::Gone(name) => write!(f, "{name} is gone: the application removed or renamed it"),
+            Self::NoFile(name) => write!(f, "{name} is no plain file any more and is not sent back"),
+            Self::Reply(cause) => write!(f, "cannot send the changed file back: {cause}"),
+            Self::Stopped(Stop::Signal(signal)) => {
+                write!(f, "ended by signal {signal}; the application was closed")
+            }
+            Self::Stopped(Stop::CallerGone) => f.write_str("the caller is gone; the application was closed"),
+            Self::Stopped(Stop::System(cause)) => write!(f, "the service was ended: {cause}"),
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    let full = [nix::libc::ENOSPC, nix::libc::EDQUOT, nix::libc::EFBIG];
+    error.raw_os_error().is_some_and(|code| full.contains(&code))
+}

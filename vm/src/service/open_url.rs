@@ -1,0 +1,114 @@
+//! qubes.OpenURL: opens a link that another qube sent (spec/open-file.md, section 3; S20).
+
+use super::application::{ApplicationError, OpenWith, Output};
+use super::holders::Holders;
+use super::session::{Session, Stop};
+use crate::exit_code::{FAILURE, of_signal};
+use crate::say::say;
+use crate::url::{LONGEST_URL, Url, UrlError};
+use std::ffi::OsStr;
+use std::fmt::{self, Display, Formatter};
+use std::io;
+
+const PROGRAM: &str = "qubes.OpenURL";
+
+/// The whole service; the result is its exit code.
+pub(crate) fn main() -> u8 {
+    match serve() {
+        Ok(code) => code,
+        Err(error) => {
+            say(PROGRAM, &error);
+            error.exit_code()
+        }
+    }
+}
+
+fn serve() -> Result<u8, OpenError> {
+    let session = Session::new().map_err(OpenError::System)?;
+    let open_with = OpenWith::from_environment().map_err(OpenError::Application)?;
+    let line = receive_line(&session)?;
+    let url = Url::parse(trimmed(&line)).map_err(OpenError::Url)?;
+    say(PROGRAM, &format_args!("opening a link with {open_with}"));
+    if nix::sys::prctl::set_child_subreaper(true).is_err() {
+        // Without it, daemons of the application are found by the URL in their arguments alone.
+    }
+    let application =
+        open_with.start(OsStr::new(url.as_str()), Output::Nowhere).map_err(OpenError::Application)?;
+    let holders = Holders::of_url(url.as_str());
+    let ended = application.wait(&session, &holders, &|| false, &|| {}).map_err(OpenError::Stopped)?;
+    say(PROGRAM, &ended);
+    Ok(ended.code())
+}
+
+/// The first line, or all there is; never more than a URL may be long and a little. What follows is not looked at.
+fn receive_line(session: &Session) -> Result<Vec<u8>, OpenError> {
+    let mut line = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        let count = session.read(&mut buffer).map_err(OpenError::Stopped)?.map_err(OpenError::Read)?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        line.extend_from_slice(bytes.get(..end.unwrap_or(count)).unwrap_or_default());
+        if line.len() > LONGEST_URL {
+            return Err(OpenError::Url(UrlError::TooLong));
+        }
+        if end.is_some() || count == 0 {
+            return Ok(line);
+        }
+    }
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let begin = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_blank(byte)).map_or(begin, |last| last + 1);
+    line.get(begin..end).unwrap_or_default()
+}
+
+/// Why a link was not opened.
+#[derive(Debug)]
+enum OpenError {
+    System(io::Error),
+    Read(io::Error),
+    Url(UrlError),
+    Application(ApplicationError),
+    Stopped(Stop),
+}
+
+impl OpenError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Application(error) => error.exit_code(),
+            Self::Stopped(Stop::Signal(signal)) => of_signal(*signal),
+            _ => FAILURE,
+        }
+    }
+}
+
+impl Display for OpenError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(cause) => write!(f, "cannot set up the service: {cause}"),
+            Self::Read(cause) => write!(f, "cannot read the URL from the call: {cause}"),
+            Self::Url(error) => write!(f, "Invalid URL: {error}"),
+            Self::Application(error) => error.fmt(f),
+            Self::Stopped(Stop::Signal(signal)) => {
+                write!(f, "ended by signal {signal}; the application was closed")
+            }
+            Self::Stopped(Stop::CallerGone) => f.write_str("the caller is gone; the application was closed"),
+            Self::Stopped(Stop::System(cause)) => write!(f, "the service was ended: {cause}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_around_a_url_go() {
+        for (line, url) in [("", ""), (" \t ", ""), ("a", "a"), (" a b\t", "a b"), ("a\r", "a\r")] {
+            assert_eq!(trimmed(line.as_bytes()), url.as_bytes(), "{line:?}");
+        }
+    }
+}

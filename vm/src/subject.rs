@@ -1,0 +1,72 @@
+//! What a word of the command line asks to open: a file or a URL.
+
+use crate::shown::shown;
+use crate::url::{FileUrlError, Url, UrlError, file_url, looks_like_url};
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display, Formatter};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    File(PathBuf),
+    Url(Url),
+}
+
+/// Decides by the text alone, as upstream does (spec/open-file.md, section 1); `file:` URLs become paths (L4).
+pub(crate) fn classify(word: &OsStr) -> Result<Subject, SubjectError> {
+    let text = word.as_bytes();
+    if let Some(path) = file_url(text) {
+        let path = path.map_err(|cause| SubjectError::FileUrl { word: word.to_owned(), cause })?;
+        return Ok(Subject::File(PathBuf::from(OsString::from_vec(path))));
+    }
+    if looks_like_url(text) {
+        let url = Url::parse(text).map_err(|cause| SubjectError::Url { word: word.to_owned(), cause })?;
+        return Ok(Subject::Url(url));
+    }
+    Ok(Subject::File(PathBuf::from(word)))
+}
+
+/// The scheme of a text such as `mailto:someone`, which is taken for a file name, for a better message when no such
+/// file exists.
+pub(crate) fn other_scheme(path: &OsStr) -> Option<&str> {
+    let text = path.to_str()?;
+    let (scheme, _) = text.split_once(':')?;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-');
+    (scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(allowed)).then_some(scheme)
+}
+
+/// Why a word names nothing that can be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SubjectError {
+    Url { word: OsString, cause: UrlError },
+    FileUrl { word: OsString, cause: FileUrlError },
+}
+
+impl Display for SubjectError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url { word, cause } => write!(f, "cannot open the URL \"{}\": {cause}", shown(word)),
+            Self::FileUrl { word, cause } => write!(f, "cannot open \"{}\": {cause}", shown(word)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l4_words() {
+        let file = |word: &str| Ok(Subject::File(PathBuf::from(word)));
+        assert_eq!(classify(OsStr::new("file:///a%20b")), file("/a b"));
+        assert_eq!(classify(OsStr::new("a b")), file("a b"));
+        assert_eq!(classify(OsStr::new("./http://x")), file("./http://x"));
+        assert_eq!(classify(OsStr::new("mailto:x")), file("mailto:x"));
+        assert_eq!(classify(OsStr::new("HTTP://x")), Ok(Subject::Url(Url::parse(b"http://x").unwrap())));
+        assert!(classify(OsStr::new("magnet://x")).is_err());
+        assert!(classify(OsStr::new("file://host/x")).is_err());
+        assert_eq!(other_scheme(OsStr::new("mailto:x")), Some("mailto"));
+        assert_eq!(other_scheme(OsStr::new("a b:x")), None);
+    }
+}

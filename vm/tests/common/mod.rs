@@ -1,0 +1,189 @@
+//! A caller and a service joined directly: a small script takes the place of qrexec-client-vm.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub const QUBES_VM: &str = env!("CARGO_BIN_EXE_qubes-vm");
+
+/// Serves every call by the real in-qube program, as a qube called `work` would ask for it.
+pub const SERVE: &str = r#"
+printf '%s %s\n' "$2" "$3" >> "$LOG"
+export QREXEC_REMOTE_DOMAIN=work QREXEC_SERVICE_FULL_NAME="$3+"
+exec "$QUBES_VM" "$3"
+"#;
+
+/// The directories of one test.
+pub struct Place {
+    top: tempfile::TempDir,
+}
+
+impl Place {
+    /// `script` is what follows `#!/bin/sh` in the program that stands for qrexec-client-vm.
+    pub fn new(script: &str) -> Self {
+        let place = Self { top: tempfile::tempdir().unwrap() };
+        for name in ["caller", "service", "home"] {
+            fs::create_dir(place.top.path().join(name)).unwrap();
+        }
+        fs::set_permissions(place.top.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        place.script("client", script);
+        place
+    }
+
+    /// A shell script of this name.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.top.path().join(name)
+    }
+
+    /// Where the user's files are.
+    pub fn caller(&self) -> PathBuf {
+        self.path("caller")
+    }
+
+    pub fn client(&self) -> PathBuf {
+        self.path("client")
+    }
+
+    /// One line for each call that was made: target and service.
+    pub fn calls(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// A file of the user.
+    pub fn file(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.caller().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The names in the user's directory.
+    pub fn names(&self) -> Vec<String> {
+        names_in(&self.caller())
+    }
+
+    /// What is left where the service put its files.
+    pub fn left_behind(&self) -> Vec<String> {
+        names_in(&self.path("service"))
+    }
+
+    /// The program called `name`, in a clean environment; `with` opens things in the other qube.
+    pub fn command(&self, name: &str, with: &str) -> Command {
+        let mut command = Command::new(QUBES_VM);
+        self.environment(command.arg(name), with);
+        command
+    }
+
+    pub fn environment(&self, command: &mut Command, with: &str) {
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.path("home"))
+            .env("TMPDIR", self.path("service"))
+            .env("QREXEC_CLIENT_VM", self.client())
+            .env("QUBES_OPEN_WITH", with)
+            .env("QUBES_OPEN_GRACE", "0")
+            .env("QUBES_STORY", "1")
+            .env("LOG", self.path("log"))
+            .env("NOTE", self.path("note"))
+            .env("QUBES_VM", QUBES_VM)
+            .current_dir(self.caller())
+            .stdin(Stdio::null());
+    }
+
+    /// Opens one file in a disposable.
+    pub fn open(&self, with: &str, file: impl AsRef<OsStr>) -> Done {
+        self.open_all(with, &[file.as_ref()])
+    }
+
+    pub fn open_all(&self, with: &str, words: &[&OsStr]) -> Done {
+        Done::of(self.command("qvm-open-in-dvm", with).args(words).output().unwrap())
+    }
+
+    /// Starts opening a file and waits until the application has written its note.
+    pub fn start(&self, with: &str, file: &Path) -> (Child, String) {
+        let mut command = self.command("qvm-open-in-dvm", with);
+        let child = command.arg(file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        (child, self.await_note())
+    }
+
+    /// What an application wrote to `$NOTE`, once it has written a whole line.
+    pub fn await_note(&self) -> String {
+        let note = || fs::read_to_string(self.path("note")).unwrap_or_default();
+        await_that("a note", || note().ends_with('\n'));
+        note().trim_end().to_owned()
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Done {
+    pub fn of(output: Output) -> Self {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        Self { code: output.status.code(), stdout: output.stdout, stderr }
+    }
+
+    /// Fails with all that is known unless the exit code is `code` and every one of `words` was said.
+    #[track_caller]
+    pub fn expect(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "\"{word}\" is missing in {self:?}");
+        }
+        assert!(self.stdout.is_empty(), "{self:?}");
+        self
+    }
+}
+
+/// Waits for something that is sure to come; the limit only ends a broken test.
+#[track_caller]
+pub fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the process runs; one that has ended and waits for its parent does not.
+pub fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Bytes that no compression or text handling would leave alone.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,232 @@
+//! A file goes to another qube, is worked on there, and comes back: real processes, the two ends joined by a script.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{Place, SERVE, noise};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+const APPEND: &str = r#"sh -c 'printf x >> "$0"'"#;
+
+#[test]
+fn p12_the_example_of_the_readme() {
+    let place = Place::new(SERVE);
+    let file = place.file("report.txt", "a draft\n");
+    let done = place.open("sed -i s/draft/final/", "report.txt");
+    let done = done.expect(
+        0,
+        &[
+            "opening report.txt with sed -i s/draft/final/",
+            "application ended with exit code 0",
+            "sent 8 bytes\n",
+            "got 8 bytes back, report.txt replaced\n",
+        ],
+    );
+    assert_eq!(done.stderr.lines().count(), 4, "{done:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a final\n");
+    assert_eq!(place.calls(), "@dispvm qubes.OpenInVM\n");
+    assert_eq!(place.names(), ["report.txt"]);
+    assert_eq!(place.left_behind(), [""; 0]);
+}
+
+#[test]
+fn m31_all_sizes_come_back_whole() {
+    for size in [0, 1, 255, 256, 65_536, 7 << 20] {
+        let place = Place::new(SERVE);
+        let content = noise(size);
+        let file = place.file("data", &content);
+        place.open(APPEND, &file).expect(0, &[]);
+        let back = fs::read(&file).unwrap();
+        assert!(back.len() == size + 1 && back.starts_with(&content) && back.ends_with(b"x"), "{size}");
+        assert_eq!(place.names(), ["data"]);
+        assert_eq!(place.left_behind(), [""; 0]);
+    }
+}
+
+#[test]
+#[ignore = "writes 1 GiB"]
+fn m42_300_mib_are_streamed() {
+    let place = Place::new(SERVE);
+    let content = noise(300 << 20);
+    let file = place.file("data", &content);
+    place.open(APPEND, &file).expect(0, &[]);
+    let back = fs::read(&file).unwrap();
+    assert!(back.len() == content.len() + 1 && back.starts_with(&content));
+}
+
+#[test]
+fn m41_names_arrive_in_plain_letters() {
+    let long = format!("{}.txt", "n".repeat(251));
+    let cases: [(&[u8], &str); 10] = [
+        (b"a b.txt", "a_b.txt"),
+        ("Gr\u{fc}\u{df}e.txt".as_bytes(), "Gr____e.txt"),
+        (b"\xff\xfe.txt", "__.txt"),
+        (b"-rf", "-rf"),
+        (b"--view-only", "--view-only"),
+        (b"two\nlines", "two_lines"),
+        (b"a+b@c.txt", "a+b@c.txt"),
+        (b"100%.c++", "100_.c++"),
+        (b"view-only-x", "view_only-x"),
+        (long.as_bytes(), &long),
+    ];
+    for (name, arrived) in cases {
+        let place = Place::new(SERVE);
+        let file = place.file(OsStr::from_bytes(name), "old");
+        let with = r#"sh -c 'basename -- "$0" > "$NOTE"; printf new > "$0"'"#;
+        let done = place.open_all(with, &[OsStr::new("--"), OsStr::from_bytes(name)]).expect(0, &[]);
+        assert_eq!(place.await_note(), arrived);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new", "{done:?}");
+        assert_eq!(place.names().len(), 1, "{:?}", place.names());
+    }
+}
+
+#[test]
+fn s9_the_name_field_holds_the_name_and_nothing_else() {
+    for (option, name, sent) in [
+        ("--", "a b.txt", "a b.txt"),
+        ("--view-only", "x", "view-only-x"),
+        ("--", "view-only-x", "view_only-x"),
+    ] {
+        let place = Place::new(r#"cat > "$LOG""#);
+        place.file(name, "content");
+        place.open_all("", &[OsStr::new(option), OsStr::new(name)]).expect(0, &[]);
+        let request = fs::read(place.path("log")).unwrap();
+        let mut field = [0; 256];
+        field[..sent.len()].copy_from_slice(sent.as_bytes());
+        assert_eq!(request[..256], field);
+        assert_eq!(&request[256..], b"content");
+    }
+}
+
+#[test]
+fn m31_an_unchanged_file_is_left_alone() {
+    for with in ["cat", "touch", r#"sh -c 'cp "$0" "$0.new"; mv "$0.new" "$0"'"#] {
+        let place = Place::new(SERVE);
+        let file = place.file("a", "text");
+        let before = fs::metadata(&file).unwrap();
+        place.open(with, &file).expect(0, &["unchanged\n"]);
+        let after = fs::metadata(&file).unwrap();
+        let marks = |data: &fs::Metadata| (data.ino(), data.mtime_nsec(), data.ctime_nsec(), data.size());
+        assert_eq!(marks(&before), marks(&after), "{with}");
+        assert_eq!(place.names(), ["a"]);
+    }
+}
+
+#[test]
+fn m31_a_save_at_once_and_a_save_by_renaming_count() {
+    for with in [r#"sh -c 'printf new > "$0"'"#, r#"sh -c 'printf new > "$0.t"; mv "$0.t" "$0"'"#] {
+        let place = Place::new(SERVE);
+        let file = place.file("a", "old");
+        place.open(with, &file).expect(0, &["replaced"]);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+    }
+}
+
+#[test]
+fn p12_mode_and_symlink_are_kept() {
+    let place = Place::new(SERVE);
+    let real = place.file("real.txt", "old");
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o664)).unwrap();
+    let link = place.path("home/link.txt");
+    symlink(&real, &link).unwrap();
+    let with = r#"sh -c 'basename -- "$0" > "$NOTE"; printf new > "$0"'"#;
+    place.open(with, &link).expect(0, &["link.txt replaced"]);
+    assert_eq!(place.await_note(), "link.txt");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+    assert_eq!(fs::metadata(&real).unwrap().mode() & 0o7777, 0o664);
+    assert_eq!(place.names(), ["real.txt"]);
+}
+
+#[test]
+fn m45_view_only_shows_and_drops() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    let with = r#"sh -c 'stat -c %a "$0" > "$NOTE"; rm -f "$0"; printf new > "$0"'"#;
+    place.open_all(with, &["--view-only".as_ref(), "a".as_ref()]).expect(0, &["view only: a is untouched"]);
+    assert_eq!(place.await_note(), "400");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    assert_eq!(place.names(), ["a"]);
+}
+
+#[test]
+fn m33_an_emptied_file_is_told_about() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    place.open("truncate -s 0", &file).expect(0, &["a is empty now, which cannot be sent back", "unchanged"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+}
+
+#[test]
+fn m48_output_of_the_application_is_no_content() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    place.open(r#"sh -c 'echo noise; printf new > "$0"; echo noise'"#, &file).expect(0, &[]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+}
+
+#[test]
+fn m46_the_application_inherits_three_descriptors() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    place.open(r#"sh -c 'ls /proc/self/fd | tr "\n" " " > "$NOTE"; echo >> "$NOTE"'"#, &file).expect(0, &[]);
+    // 3 is the directory that ls itself reads.
+    assert_eq!(place.await_note(), "0 1 2 3");
+}
+
+#[test]
+fn m37_an_application_that_forks_is_waited_for() {
+    let background = r#"sh -c '(sleep 0.3; printf new > "$0") & exit 0'"#;
+    let open_file = r#"sh -c 'cd /; (exec sleep 0.3 < "$0"; ) & f="$0"; exec true'"#;
+    for (with, result) in [(background, "new"), (open_file, "old")] {
+        for name in ["c++.txt", "a+b@c.pdf"] {
+            let place = Place::new(SERVE);
+            let file = place.file(name, "old");
+            place.open(with, &file).expect(0, &["waiting until"]);
+            assert_eq!(fs::read_to_string(&file).unwrap(), result);
+            assert_eq!(place.left_behind(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn m37_a_late_comer_is_waited_for() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    // The starter ends at once; what it started names the file only a little later.
+    let work = place.script("work", r#"sleep 0.3; printf new > "$1""#);
+    let late = place.script("late", &format!(r#"sleep 0.1; exec {} "$LATE_FILE""#, work.display()));
+    let start = place.script("start", &format!(r#"LATE_FILE="$1" exec setsid -f {}"#, late.display()));
+    let mut command = place.command("qvm-open-in-dvm", start.to_str().unwrap());
+    let done = common::Done::of(command.env("QUBES_OPEN_GRACE", "10000").arg(&file).output().unwrap());
+    done.expect(0, &["replaced"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+}
+
+#[test]
+fn l5_many_files_are_opened_one_after_another() {
+    let place = Place::new(SERVE);
+    for name in ["a", "b", "c"] {
+        place.file(name, name);
+    }
+    let with = r#"sh -c 'printf + >> "$0"; echo "$(basename "$0")" >> "$NOTE"; [ "$(basename "$0")" != b ]'"#;
+    let words = ["a", "missing", "b", "http:bad", "c"].map(OsStr::new);
+    let done = place.open_all(with, &words).expect(1, &["\"missing\": there is no such file", "not http"]);
+    assert_eq!(place.await_note(), "a\nb\nc");
+    assert_eq!(place.calls().lines().count(), 3);
+    assert_eq!(place.names(), ["a", "b", "b.recovered", "c"], "{done:?}");
+    let with = r#"sh -c '[ "$(basename "$0")" = a ] || exit 7'"#;
+    place.open_all(with, &["a", "b", "c"].map(OsStr::new)).expect(7, &["exit code 7"]);
+}
+
+#[test]
+fn l4_file_urls_are_opened_as_files() {
+    let place = Place::new(SERVE);
+    let file = place.file("a b%.txt", "old");
+    let url = format!("FILE://localhost{}", file.to_str().unwrap().replace('%', "%25").replace(' ', "%20"));
+    place.open(APPEND, &url).expect(0, &["a b%.txt replaced"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "oldx");
+}
