@@ -76,8 +76,7 @@ impl World {
     }
 
     pub fn daemon_with(&self, domain: u32, name: &str, more: &[&str]) -> Daemon {
-        let child = self.command(domain, name, more).spawn().unwrap();
-        Daemon { child }
+        Daemon::from(self.command(domain, name, more).spawn().unwrap())
     }
 
     pub fn command(&self, domain: u32, name: &str, more: &[&str]) -> Command {
@@ -309,6 +308,12 @@ pub fn allow(target: &str, requested: &str, more: &str) -> String {
 /// A daemon process, ended with its value.
 pub struct Daemon {
     child: Child,
+}
+
+impl From<Child> for Daemon {
+    fn from(child: Child) -> Self {
+        Self { child }
+    }
 }
 
 impl Daemon {
