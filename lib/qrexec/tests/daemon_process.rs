@@ -164,6 +164,7 @@ fn a_daemon_without_descriptors_waits_for_some() {
         .arg(daemon.get_program())
         .args(daemon.get_args());
     limited.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.stderr(fs::File::create(world.path("log")).unwrap());
     let mut daemon = Daemon::from(limited.spawn().unwrap());
     let mut agent = door.accept_agent();
     world.wait_for("run/qrexec.work");
@@ -175,6 +176,8 @@ fn a_daemon_without_descriptors_waits_for_some() {
     let mut client = world.client("work");
     client.send(JUST_EXEC, &params(0, 0, b"user:x\0"));
     assert_eq!(agent.receive().0, JUST_EXEC);
+    let lines = fs::read_to_string(world.path("log")).unwrap().lines().count();
+    assert!((1..20).contains(&lines), "it waits rather than tries again and again: {lines} lines");
 }
 
 #[test]
