@@ -21,11 +21,7 @@ pub(crate) fn serve(dom0: &Arc<Dom0>, mut stream: UnixStream) {
         Err(error) => return log::warn!("policy: reading a request: {error}"),
     };
     let decision = decide(dom0, &request);
-    let reply = match &decision {
-        Decision::Allow(_) if request.just_evaluate => b"result=allow".to_vec(),
-        decision => decision.reply().to_bytes(),
-    };
-    if let Err(error) = stream.write_all(&reply) {
+    if let Err(error) = stream.write_all(&request.answer(&decision)) {
         log::warn!("policy: the answer was not taken: {error}");
     }
     drop(stream);
@@ -36,10 +32,7 @@ fn decide(dom0: &Dom0, request: &Request) -> Decision {
     let info = dom0.system_info();
     // Tags name targets here (users.md D2); the provider in dom0 turns one into a template (promise P8).
     let options = Options { accept_tag_targets: true };
-    match dom0.evaluate(&request.call(), &info.system, options) {
-        Decision::Ask(ask) if request.assume_yes_for_ask => ask.assume_yes(&info.system),
-        decision => decision,
-    }
+    request.settle(dom0.evaluate(&request.call(), &info.system, options), &info.system)
 }
 
 fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
@@ -72,10 +65,16 @@ fn tell(dom0: &Arc<Dom0>, request: &Request, decision: &Decision, begun: u64) {
     let (step, text) = match decision {
         Decision::Allow(allow) => ("allowed", format!("{call}: allowed by {}", place(&allow.rule))),
         Decision::Ask(ask) => {
-            let rule = place(&ask.rule);
-            ("denied", format!("{call}: refused: {rule} asks the user, and this host has nobody to ask"))
+            let text = format!(
+                "{call}: refused: {} asks the user, and this host has nobody to ask",
+                place(&ask.rule)
+            );
+            ("denied", format!("{text}; a rule in etc/policy.d/30-user.policy can allow it"))
         }
-        Decision::Deny(deny) => ("denied", format!("{call}: refused: {}", deny.reason)),
+        Decision::Deny(deny) => match &deny.rule {
+            Some(rule) => ("denied", format!("{call}: refused by {}: {}", place(rule), deny.reason)),
+            None => ("denied", format!("{call}: refused: {}", deny.reason)),
+        },
     };
     if step == "denied" {
         log::warn!("{text}");

@@ -80,6 +80,9 @@ const WITH_QUEUE: &[&str] = &[
     "stream_floor_mib_s",
 ];
 
+/// Set in the qubes of a bench.
+pub(crate) const VARIABLE: &str = "QUBES_BENCH";
+
 const NAMES: &[&str] = &[
     "exec_floor",
     "claim_depth_1",

@@ -41,15 +41,15 @@ impl Site {
         let failed = |error: &dyn std::fmt::Display| Failure::trouble("start a host in", state.display(), error);
         let layout = Layout::new(&state);
         layout.create().map_err(|error| failed(&error))?;
-        let services = ["qubes.OpenInVM", "bench.Probe"].map(|service| (service.to_owned(), "bench-probe".to_owned()));
+        let services = vec![("bench.Probe".to_owned(), "bench-probe".to_owned())];
         let config = HostConfig {
             layout: layout.clone(),
             executable: std::env::current_exe().map_err(|error| failed(&error))?,
-            environment: Vec::new(),
+            environment: vec![(super::VARIABLE.to_owned(), "1".to_owned())],
             work_mounts: Vec::new(),
             isolation: Isolation::Auto,
             story: Some(layout.story_socket()),
-            services: services.to_vec(),
+            services,
             policy: vec![("20-bench.policy".into(), "bench.Probe * @anyvm @anyvm allow\n".into())],
         };
         let story = Story::listen(&layout.story_socket(), Form::Silent).map_err(|error| failed(&error))?;

@@ -6,8 +6,7 @@ use crate::Layout;
 use admin::Client;
 use names::QubeRef;
 use serde_json::json;
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::Path;
 
 pub(super) fn ls(state: Option<&Path>, json: bool) -> Result<u8, Failure> {
@@ -30,12 +29,14 @@ pub(super) fn ls(state: Option<&Path>, json: bool) -> Result<u8, Failure> {
                 "name": qube.name.as_str(), "class": qube.class.to_string(), "state": qube.state.to_string(),
                 "uuid": qube.uuid.to_string(), "template": template, "preloaded": preloaded,
             });
-            drop(writeln!(text, "{line}"));
+            text.push_str(&line.to_string());
+            text.push('\n');
         } else {
             let mark = if preloaded { "yes" } else { "" };
             let (class, state) = (qube.class.to_string(), qube.state.to_string());
             let line = format!("{:<16} {class:<11} {state:<9} {template:<16} {mark}", qube.name);
-            drop(writeln!(text, "{}", line.trim_end()));
+            text.push_str(line.trim_end());
+        text.push('\n');
         }
     }
     drop(std::io::stdout().write_all(text.as_bytes()));

@@ -78,7 +78,7 @@ fn settle(running: &mut Running, settings: &Settings) -> Result<(), Failure> {
     for _ in 0..SETTLE_LOOKS {
         if settled(&running.layout) {
             let text = format!("queue refilled: {} waiting", settings.preload);
-            if settings.preload > 0 {
+            if !queue.is_empty() {
                 running.story.tell(&Event::now("host", "refilled", "", text));
             }
             return Ok(());

@@ -109,7 +109,7 @@ impl Running {
 
     /// Takes everything down. What came back but could not be put in place is saved first, and named.
     pub(super) fn stop(mut self) -> Result<(), Failure> {
-        self.story.waiting_for("taking everything down");
+        self.story.ending();
         let begun = os::monotonic_ns();
         let result = self.host.stop();
         while self.story.next(Duration::ZERO).is_some() {}

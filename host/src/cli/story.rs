@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 use trace::Event;
@@ -21,6 +21,7 @@ pub enum Form {
 /// Receives events, shows them and passes them on to whoever waits for one.
 #[derive(Debug)]
 pub struct Story {
+    path: PathBuf,
     form: Form,
     began_ns: u64,
     received: Receiver<Event>,
@@ -30,6 +31,8 @@ pub struct Story {
     waiting_for: String,
     quiet_since: Instant,
     next_sign: Duration,
+    /// Everything is being taken down: what ends now is told in one line.
+    ending: bool,
 }
 
 impl Story {
@@ -47,7 +50,7 @@ impl Story {
             show("    time      took  what happened\n");
         }
         let quiet_since = Instant::now();
-        Ok(Self { form, began_ns, received, own, waiting_for: String::new(), quiet_since, next_sign: FIRST_SIGN })
+        Ok(Self { path: path.to_owned(), form, began_ns, received, own, waiting_for: String::new(), quiet_since, next_sign: FIRST_SIGN, ending: false })
     }
 
     /// Says what is being waited for, in case it takes long.
@@ -55,6 +58,12 @@ impl Story {
         self.waiting_for = what.into();
         self.quiet_since = Instant::now();
         self.next_sign = FIRST_SIGN;
+    }
+
+    /// From now on only the end itself is shown to people.
+    pub fn ending(&mut self) {
+        self.ending = true;
+        self.waiting_for("taking everything down");
     }
 
     /// The next event, shown already. `None` when none came for `limit`; signs of life are shown meanwhile.
@@ -83,6 +92,8 @@ impl Story {
         match self.form {
             _ if event.text.is_empty() => {}
             Form::Silent => {}
+            Form::Lines if self.ending && event.step != "stopped" && event.step != "recovered" => {}
+            Form::Lines if !is_for_people(event) => {}
             Form::Json => drop(writeln!(io::stdout(), "{}", event.to_json())),
             Form::Lines => show(&self.line(event)),
         }
@@ -106,6 +117,24 @@ impl Story {
             show(&self.line(&Event::now("host", "waiting", "", text)));
         }
         self.next_sign *= 2;
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        // Gone with its directory, where that was private.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+/// Whether an event is a step of the story for people, or only of interest to programs because another event tells the
+/// same: the policy's word is told with its rule, a disposable's start and end by those who wanted it.
+fn is_for_people(event: &Event) -> bool {
+    let of_disposable = event.qube.strip_prefix("disp").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    match (event.who.as_str(), event.step.as_str()) {
+        ("qrexec-daemon", "allowed" | "ended" | "handed" | "refused") => false,
+        ("host", "qube-started" | "qube-ended") => !of_disposable,
+        _ => true,
     }
 }
 

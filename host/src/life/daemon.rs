@@ -3,6 +3,7 @@
 use super::start::{Failure, Plan};
 use crate::dom0::Dom0;
 use crate::process::Process;
+use admin::PowerState;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::fs::{self, File, OpenOptions};
@@ -51,8 +52,11 @@ pub(super) fn start(dom0: &Arc<Dom0>, plan: &Plan) -> io::Result<Arc<Process>> {
     let record = layout.processes().join(format!("qrexec-daemon.{}", plan.domid));
     let (dom0, name, domid) = (dom0.clone(), plan.name.clone(), plan.domid);
     Process::start(command, record, move |status| {
-        let is_running = dom0.with_state(|state| state.lives.domid(&name) == Some(domid));
-        if is_running {
+        let is_unexpected = dom0.with_state(|state| {
+            let qube = state.store.get(&name).filter(|_| state.lives.domid(&name) == Some(domid));
+            qube.is_some_and(|qube| qube.runtime.state != PowerState::Dying)
+        });
+        if is_unexpected {
             log::error!("the qrexec daemon of {name} ended by itself: {status}");
         }
     })

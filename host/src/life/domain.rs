@@ -21,11 +21,10 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &Plan, directory: PathBuf) -> Resul
         .local
         .create(&spec, &dom0.config.executable)
         .map_err(|error| Failure(format!("its domain cannot be created: {error}")))?;
-    let Created { isolation, refusal, mut supervisor, .. } = created;
+    let Created { isolation, refusal, mut supervisor, lifeline, .. } = created;
     if let Some(refusal) = refusal {
         log::warn!("{} is not kept apart from this machine: {refusal}", plan.name);
     }
-    let lifeline = supervisor.stdin.take();
     let (watcher, name, domid) = (dom0.clone(), plan.name.clone(), plan.domid);
     let watch = move || {
         match supervisor.wait() {
@@ -77,7 +76,8 @@ fn spec(dom0: &Dom0, plan: &Plan, directory: PathBuf) -> Result<Spec, Failure> {
         programs: config.executable.clone(),
         program_names,
         services,
-        rpc_config: texts(vm::RPC_CONFIG),
+        // Those of vm::RPC_CONFIG wait for a graphical session, of which these qubes have none.
+        rpc_config: Vec::new(),
         environment,
         command: vec![AGENT_INSIDE.to_owned()],
         isolation: config.isolation,

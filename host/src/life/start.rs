@@ -85,7 +85,9 @@ impl Dom0 {
             }
             Err(failure) => {
                 let text = format!("Start failed: {failure}");
-                log::error!("{name}: {text}");
+                // Whoever ends a host ends what is being started in it: no news then.
+                let level = if self.with_state(|state| state.lives.stopping) { log::Level::Debug } else { log::Level::Error };
+                log::log!(level, "{name}: {text}");
                 self.give_up(&plan, &text);
                 Err(Refusal::general(text))
             }

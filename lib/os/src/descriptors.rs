@@ -63,7 +63,7 @@ mod tests {
         let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
         drop(child.stdin.take());
-        assert_eq!(poll(&mut fds, 10_000u16.into()), Ok(1));
+        assert_eq!(poll(&mut fds, PollTimeout::from(10_000u16)), Ok(1));
         assert!(child.try_wait().unwrap().is_some());
     }
 }

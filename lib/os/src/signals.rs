@@ -21,7 +21,7 @@ impl Signals {
     /// No descriptors are left, or one of the signals cannot be taken.
     pub fn take(signals: &[i32]) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        SignalDelivery::with_pipe(read, write, SignalOnly::default(), signals).map(Self)
+        SignalDelivery::with_pipe(read, write, SignalOnly, signals).map(Self)
     }
 
     /// The signals that have come since the last call, each once. Never waits.

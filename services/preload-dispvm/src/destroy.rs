@@ -93,21 +93,23 @@ fn is_known(shared: &Shared, name: &QubeName) -> bool {
 
 /// Destroys everything that waits. Returns how many.
 pub(crate) fn all_waiting(shared: &Arc<Shared>) -> usize {
-    let mut threads = Vec::new();
+    let mut waiting = Vec::new();
     for template in Queue::templates(&shared.config.queue).unwrap_or_default() {
         let Ok(queue) = shared.queue(&template) else { continue };
         for place in [Place::Starting, Place::Ready, Place::Done] {
-            for listed in queue.list(place).unwrap_or_default() {
-                let (shared, template) = (shared.clone(), template.clone());
-                threads.push(std::thread::spawn(move || {
-                    let queue = shared.queue(&template).map_err(|error| error.to_string())?;
-                    if place != Place::Done && !queue.discard(place, &listed.file).map_err(|error| error.to_string())? {
-                        return Ok(());
-                    }
-                    destroy(&shared, &template, Place::Done, &listed.file, listed.entry.as_ref())
-                }));
-            }
+            waiting.extend(queue.list(place).unwrap_or_default().into_iter().map(|listed| (template.clone(), place, listed)));
         }
+    }
+    let mut threads = Vec::new();
+    for (template, place, listed) in waiting {
+        let shared = shared.clone();
+        threads.push(std::thread::spawn(move || {
+            let queue = shared.queue(&template).map_err(|error| error.to_string())?;
+            if place != Place::Done && !queue.discard(place, &listed.file).map_err(|error| error.to_string())? {
+                return Ok(());
+            }
+            destroy(&shared, &template, Place::Done, &listed.file, listed.entry.as_ref())
+        }));
     }
     let count = threads.len();
     for thread in threads {

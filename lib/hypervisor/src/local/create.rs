@@ -10,7 +10,7 @@ use os::process::ProcessId;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A qube takes milliseconds to start; a machine that needs longer than this hangs.
@@ -18,9 +18,8 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A qube that runs.
 ///
-/// `supervisor.stdin` is the qube's lifeline: when it is closed (by dropping this too), or when this process ends, the
-/// qube is destroyed. The supervisor ends when the qube has ended and is cleared away; its exit code is that of the
-/// qube's command. Somebody must `wait` for it, as for any child.
+/// The qube lives until its command ends, the `lifeline` is dropped or this process ends, however it ends. The
+/// supervisor ends when the qube has ended and is cleared away. Somebody must `wait` for it, as for any child.
 #[derive(Debug)]
 pub struct Created {
     /// What was reached: `Namespaces` or `Processes`.
@@ -31,7 +30,9 @@ pub struct Created {
     pub pausing: Pausing,
     /// The qube's first process.
     pub init: ProcessId,
-    /// Our child that watches over it.
+    /// Dropping it destroys the qube.
+    pub lifeline: ChildStdin,
+    /// Our child that watches over it; its exit code is that of the qube's command.
     pub supervisor: Child,
 }
 
@@ -71,9 +72,13 @@ impl Local {
             .map_err(|error| HypervisorError::file("cannot start", program, error))?;
         let answer = self.converse(&mut supervisor, &Spec { isolation, ..spec.clone() });
         let failure = match answer {
-            Answer::Ready { init: Some(init), pausing } => {
-                return Ok(Created { isolation, refusal: None, pausing, init, supervisor });
-            }
+            // Taken out of the child, whose `wait` would close it.
+            Answer::Ready { init: Some(init), pausing } => match supervisor.stdin.take() {
+                Some(lifeline) => {
+                    return Ok(Created { isolation, refusal: None, pausing, init, lifeline, supervisor });
+                }
+                None => Failure::Broken("the supervisor has no pipes".to_owned()),
+            },
             Answer::Ready { init: None, .. } => Failure::Broken("its first process has no number".to_owned()),
             Answer::Failed(failure) => failure,
         };

@@ -18,23 +18,38 @@ const ROUND: Duration = Duration::from_millis(50);
 
 /// Ends the domain and removes every trace of it. The supervisor ends by itself when its qube has; a supervisor that
 /// does not, or has no qube yet, is killed.
-pub(super) fn destroy(registry: &Registry, domid: DomId, record: &Record) -> Result<(), HypervisorError> {
+pub(super) fn destroy(registry: &Registry, domid: DomId, record: Record) -> Result<(), HypervisorError> {
     let deadline = Instant::now() + PATIENCE;
     let supervisor = open(record.supervisor)?;
-    if let (Some(supervisor), None) = (&supervisor, record.init) {
-        // Still setting up: whatever it has started dies with it, and it must not start more.
-        supervisor.signal(Signal::SIGKILL).map_err(|error| cannot_kill(record.supervisor, error))?;
-    }
-    kill_all(domid, record, deadline)?;
-    if let Some(supervisor) = &supervisor {
-        if !wait(supervisor, ROUND * 20)? {
-            supervisor.signal(Signal::SIGKILL).map_err(|error| cannot_kill(record.supervisor, error))?;
-            if !wait(supervisor, deadline.saturating_duration_since(Instant::now()))? {
-                return Err(HypervisorError::Timeout { domid, step: "end of the supervisor" });
-            }
+    let record = match (&supervisor, record.init) {
+        // Still setting up. An init that it has started but not entered ends by itself when it is gone; it may have
+        // entered one since the record was read.
+        (Some(handle), None) => {
+            end_supervisor(domid, record.supervisor, handle, deadline)?;
+            registry.read(domid)?.filter(|now| now.uuid == record.uuid).unwrap_or(record)
+        }
+        _ => record,
+    };
+    kill_all(domid, &record, deadline)?;
+    if let Some(handle) = &supervisor {
+        if !wait(handle, ROUND * 20)? {
+            end_supervisor(domid, record.supervisor, handle, deadline)?;
         }
     }
-    clear_away(registry, domid, record, deadline)
+    clear_away(registry, domid, &record, deadline)
+}
+
+fn end_supervisor(
+    domid: DomId,
+    process: ProcessId,
+    handle: &Handle,
+    deadline: Instant,
+) -> Result<(), HypervisorError> {
+    handle.signal(Signal::SIGKILL).map_err(|error| cannot_kill(process, error))?;
+    if wait(handle, deadline.saturating_duration_since(Instant::now()))? {
+        return Ok(());
+    }
+    Err(HypervisorError::Timeout { domid, step: "end of the supervisor" })
 }
 
 /// Ends every process of the qube, the supervisor excepted.

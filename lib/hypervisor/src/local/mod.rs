@@ -86,8 +86,8 @@ impl Local {
         let sweep_one = |domid| match self.registry.read(domid) {
             Ok(None) => None,
             Ok(Some(record)) => {
-                let result = destroy::destroy(&self.registry, domid, &record);
-                Some(Swept { domid, name: Some(record.name), result })
+                let name = Some(record.name.clone());
+                Some(Swept { domid, name, result: destroy::destroy(&self.registry, domid, record) })
             }
             Err(_) => Some(Swept { domid, name: None, result: self.registry.remove_file(domid) }),
         };
@@ -107,7 +107,7 @@ impl Hypervisor for Local {
     fn info(&self, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
         let Some(record) = self.registry.read(domid)? else { return Ok(None) };
         let (paused, dying) = match (Self::first_process(domid, &record), &record.cgroup) {
-            (Ok(_), Some(cgroup)) => (cgroup.is_frozen().unwrap_or(false), false),
+            (Ok(_), Some(cgroup)) => (cgroup.stands_still().unwrap_or(false), false),
             (Ok(stat), None) => (stat.state == 'T', false),
             // A domain that is being set up has no first process yet.
             (Err(_), _) => (false, record.init.is_some() || !record.supervisor.is_alive()),
@@ -151,8 +151,8 @@ impl Hypervisor for Local {
                 io::ErrorKind::NotFound => HypervisorError::Dying(domid),
                 _ => HypervisorError::file("cannot thaw the control group", cgroup.path(), error),
             };
-            return match cgroup.is_frozen().map_err(io)? {
-                true => cgroup.thaw().map_err(io),
+            return match cgroup.wake().map_err(io)? {
+                true => Ok(()),
                 false => Err(HypervisorError::NotPaused(domid)),
             };
         }
@@ -167,7 +167,7 @@ impl Hypervisor for Local {
 
     fn destroy(&self, domid: DomId) -> Result<(), HypervisorError> {
         match self.registry.read(domid)? {
-            Some(record) => destroy::destroy(&self.registry, domid, &record),
+            Some(record) => destroy::destroy(&self.registry, domid, record),
             None => Err(HypervisorError::NoSuchDomain(domid)),
         }
     }

@@ -162,6 +162,7 @@ mod tests {
     use super::*;
     use crate::agent::requests::MOST;
     use crate::wire::{Header, Ident, Trigger, message_type};
+    use proptest::prelude::*;
 
     const PEER: ExecParams = ExecParams { connect_domain: 7, connect_port: 514 };
 
@@ -307,6 +308,52 @@ mod tests {
         while core.has_room() {
             let (id, _) = core.local_connected();
             core.local_bytes(id, &trigger(b"a"));
+        }
+    }
+
+    proptest! {
+        /// In whatever order events come, the agent does what a model of four states does.
+        #[test]
+        fn no_port_is_lost_and_no_answer_is_stray(events in proptest::collection::vec((0u8..5, 0usize..8), 0..120)) {
+            #[derive(Clone, Copy, PartialEq)]
+            enum Model { Asked, Left, Connected(ExecParams), Done }
+            let mut core = greeted();
+            let mut requests: Vec<(RequestId, Ident, Model)> = Vec::new();
+            for (port, (event, which)) in (513..).zip(events) {
+                let peer = ExecParams { connect_domain: 7, connect_port: port };
+                if event == 0 {
+                    let (id, ident) = asked(&mut core);
+                    requests.push((id, ident, Model::Asked));
+                    continue;
+                }
+                let Some((id, ident, model)) = requests.get_mut(which) else { continue };
+                let (got, expected, next) = match event {
+                    1 | 2 => {
+                        let exec = Exec::request(7, port, *ident);
+                        let got = core.daemon_bytes(&Message::ServiceConnect(exec).to_bytes()).unwrap();
+                        match *model {
+                            Model::Asked => (got, vec![Action::Answer(*id, peer.to_bytes())], Model::Connected(peer)),
+                            Model::Left => (got, vec![terminated(peer)], Model::Done),
+                            other => (got, vec![], other),
+                        }
+                    }
+                    3 => match *model {
+                        Model::Asked => (refuse(&mut core, *ident), vec![Action::Close(*id)], Model::Done),
+                        Model::Left => (refuse(&mut core, *ident), vec![], Model::Done),
+                        other => (refuse(&mut core, *ident), vec![], other),
+                    },
+                    _ => match *model {
+                        Model::Asked => (core.local_closed(*id), vec![Action::Close(*id)], Model::Left),
+                        Model::Connected(peer) => {
+                            (core.local_closed(*id), vec![Action::Close(*id), terminated(peer)], Model::Done)
+                        }
+                        // The driver has no connection left to report.
+                        other => (vec![], vec![], other),
+                    },
+                };
+                prop_assert_eq!(got, expected);
+                *model = next;
+            }
         }
     }
 }

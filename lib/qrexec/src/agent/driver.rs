@@ -14,10 +14,9 @@ use names::DomId;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::libc;
-use os::signals::Signals;
 use nix::sys::socket::{MsgFlags, recv, send};
 use qubes_qrexec_sys::{ExecParams, limit};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -30,9 +29,9 @@ use vchan::Vchan;
 
 /// Runs until a signal asks for the end.
 pub(super) fn run(options: &Options) -> Result<(), AgentError> {
-    let mut signals = take_signals().map_err(|error| AgentError::System("preparing signals", error))?;
+    let signals = watch_signals().map_err(|cause| AgentError::System("preparing signals", cause))?;
     let config = vchan::Config::from_env();
-    let Some(vchan) = wait_for_daemon(&config, &mut signals)? else { return Ok(()) };
+    let Some(vchan) = wait_for_daemon(&config, &signals)? else { return Ok(()) };
     let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map_err(|errno| AgentError::System("making an event descriptor", errno.into()))?;
     let (ended, endings) = channel();
@@ -55,20 +54,21 @@ pub(super) fn run(options: &Options) -> Result<(), AgentError> {
         meminfo: Meminfo::default(),
     };
     driver.act(vec![Core::start()])?;
-    driver.run(&mut signals)
+    driver.run(&signals)
 }
 
-/// SIGTERM and SIGINT end the main loop; SIGUSR1 (spec/qrexec-wire.md 7.6) is not acted upon and must not kill us.
-fn take_signals() -> std::io::Result<Signals> {
-    Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1])
-}
-
-fn told_to_end(signals: &mut Signals) -> bool {
-    signals.pending().iter().any(|signal| *signal != libc::SIGUSR1)
+/// Readable once SIGTERM or SIGINT has come, which end the main loop. SIGUSR1 (spec/qrexec-wire.md 7.6) is not acted
+/// upon and must not kill us. Nothing is blocked, for started programs would inherit that.
+fn watch_signals() -> io::Result<UnixStream> {
+    let (signals, handler) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(SIGINT, handler.try_clone()?)?;
+    signal_hook::low_level::pipe::register(SIGTERM, handler)?;
+    signal_hook::flag::register(SIGUSR1, Arc::default())?;
+    Ok(signals)
 }
 
 /// `None` when a signal came first.
-fn wait_for_daemon(config: &vchan::Config, signals: &mut Signals) -> Result<Option<Vchan>, AgentError> {
+fn wait_for_daemon(config: &vchan::Config, signals: &UnixStream) -> Result<Option<Vchan>, AgentError> {
     let failed = |cause| AgentError::Vchan(config.path(config.own, DomId::DOM0, CONTROL_PORT), cause);
     let server = vchan::Server::bind(config, DomId::DOM0, CONTROL_PORT).map_err(failed)?;
     loop {
@@ -77,12 +77,7 @@ fn wait_for_daemon(config: &vchan::Config, signals: &mut Signals) -> Result<Opti
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(AgentError::System("waiting for the daemon", errno.into())),
-            Ok(_) if fds[0].any() == Some(true) => {
-                if told_to_end(signals) {
-                    return Ok(None);
-                }
-                continue;
-            }
+            Ok(_) if fds[0].any() == Some(true) => return Ok(None),
             Ok(_) => break,
         }
     }
@@ -120,10 +115,10 @@ struct Ready {
 }
 
 impl Driver {
-    fn run(&mut self, signals: &mut Signals) -> Result<(), AgentError> {
+    fn run(&mut self, signals: &UnixStream) -> Result<(), AgentError> {
         loop {
             let ready = self.poll(signals)?;
-            if ready.signal && told_to_end(signals) {
+            if ready.signal {
                 return Ok(());
             }
             if ready.readable {
@@ -144,7 +139,7 @@ impl Driver {
         }
     }
 
-    fn poll(&mut self, signals: &Signals) -> Result<Ready, AgentError> {
+    fn poll(&mut self, signals: &UnixStream) -> Result<Ready, AgentError> {
         let mut daemon = PollFlags::POLLIN;
         daemon.set(PollFlags::POLLOUT, !self.outbox.is_empty());
         let mut fds = vec![

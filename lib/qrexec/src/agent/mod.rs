@@ -7,7 +7,9 @@
 //!
 //! Where this differs from upstream's agent on purpose: a slow local program stalls nobody, requests are numbered and no
 //! number is used twice, a request whose program has left frees its port, a lost daemon ends the agent at once with
-//! exit code 1, the end of every call is reported (upstream stops at 256), and there is no fork server.
+//! exit code 1, the end of every call is reported (upstream stops at 256), and there is no fork server. Not built: a
+//! service's switch to one socket for both directions (spec/qrexec-wire.md 7.6; SIGUSR1 is ignored and services get no
+//! `QREXEC_AGENT_PID`), and becoming another user ([`crate::exec`]).
 
 mod call;
 mod core;
@@ -34,7 +36,7 @@ use std::io::Write;
 /// effect), `-h`/`--help`. Environment: `VCHAN_SOCKET_DIR`, `VCHAN_DOMAIN`, `QREXEC_SERVICE_PATH`,
 /// `QUBES_RPC_CONFIG_PATH`, `NOTIFY_SOCKET`.
 ///
-/// To be called in the program's first thread before there are others: it blocks signals for the whole process.
+/// It takes over SIGTERM, SIGINT and SIGUSR1 of the process.
 #[must_use]
 pub fn main(args: &[OsString]) -> u8 {
     let options = match Options::parse(args) {

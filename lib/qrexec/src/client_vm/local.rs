@@ -3,7 +3,6 @@
 use super::error::ClientVmError;
 use super::low_byte;
 use super::options::Options;
-use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{dup, dup2_stdin, dup2_stdout};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -14,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::Arc;
 
 /// Descriptors for the relay.
 pub(super) struct Streams {
@@ -64,9 +64,7 @@ fn one_socket() -> io::Result<Streams> {
 
 fn local_program(program: &OsStr, args: &[OsString]) -> io::Result<Streams> {
     // The program may send us this signal (spec/qrexec-wire.md 7.6).
-    let mut ignored = SigSet::empty();
-    ignored.add(Signal::SIGUSR1);
-    ignored.thread_block()?;
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::default())?;
     let (output, stdin) = UnixStream::pair()?;
     let (input, stdout) = UnixStream::pair()?;
     // As execv(3): no search in PATH.

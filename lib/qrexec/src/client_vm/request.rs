@@ -2,7 +2,7 @@
 
 use super::error::ClientVmError;
 use super::options::Options;
-use crate::wire::{Ident, Message, Trigger};
+use crate::wire::{Ident, Message, Trigger, layout};
 use names::DomId;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,7 +23,8 @@ pub(super) struct Peer {
 pub(super) fn request(options: &Options) -> Result<(UnixStream, Peer), ClientVmError> {
     let mut agent = os::socket::connect(&options.agent_socket)
         .map_err(|cause| ClientVmError::Agent(options.agent_socket.clone(), cause))?;
-    let ident = Ident::from_bytes([0; Ident::SIZE]);
+    // What upstream's sends, zeros to the end: the agent writes its own number there.
+    let ident = Ident::from_bytes(layout::padded(b"SOCKET").unwrap_or([0; Ident::SIZE]));
     let trigger = Trigger::new(&options.source, &options.target, ident, &options.service);
     match agent.write_all(&Message::TriggerService4(trigger).to_bytes()) {
         // An agent that refuses by closing has perhaps not read everything.

@@ -5,7 +5,7 @@
 
 use super::options::Options;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -64,13 +64,15 @@ pub(super) fn tell_parent() {
     }
 }
 
-fn open_log(options: &Options) -> io::Result<File> {
-    let path = Path::new("/var/log/qubes").join(format!("qrexec.{}.log", options.name));
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o660)
-        .open(&path)
+/// Where Qubes OS keeps its logs. On a machine without that directory the log goes where the parent's does.
+fn open_log(options: &Options) -> io::Result<Stdio> {
+    let dir = Path::new("/var/log/qubes");
+    if !dir.is_dir() {
+        return Ok(Stdio::inherit());
+    }
+    let path = dir.join(format!("qrexec.{}.log", options.name));
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(&path);
+    opened
+        .map(Stdio::from)
         .map_err(|error| io::Error::new(error.kind(), format!("opening the log {}: {error}", path.display())))
 }

@@ -180,9 +180,11 @@ fn program(
     Ok(program)
 }
 
+/// QREXEC_AGENT_SOCKET is no variable of upstream's: it is how programs of a qube without its own file system find their
+/// agent, so a service that calls another needs it.
 fn is_stripped(name: &OsString) -> bool {
-    let name = name.as_bytes();
-    name.starts_with(b"QREXEC") && name != b"QREXEC_SERVICE_PATH" && name != b"QREXEC_AGENT_PID"
+    let kept: [&[u8]; 3] = [b"QREXEC_SERVICE_PATH", b"QREXEC_AGENT_PID", b"QREXEC_AGENT_SOCKET"];
+    name.as_bytes().starts_with(b"QREXEC") && !kept.contains(&name.as_bytes())
 }
 
 fn shell(text: &[u8]) -> std::process::Command {
