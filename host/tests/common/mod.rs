@@ -142,12 +142,6 @@ pub(crate) fn descendants(of: i32) -> Vec<os::process::ProcessId> {
     found
 }
 
-/// The command line of a process, for a message.
-pub(crate) fn command_line(pid: i32) -> String {
-    String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
-        .replace('\0', " ")
-}
-
 /// Events as `SUBJECT NAME`.
 pub(crate) fn short(event: &Event) -> String {
     format!("{} {}", event.subject, event.name)
