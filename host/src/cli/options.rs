@@ -146,7 +146,10 @@ fn settings(words: &[OsString]) -> Result<(Settings, Vec<OsString>), UsageError>
                 settings.dispvm = match given.parse() {
                     Ok(target @ (Target::Dispvm | Target::DispvmOf(_) | Target::DispvmTag(_))) => target,
                     Ok(other) => return Err(UsageError(format!("--dispvm {other}: {DISPVM_FORMS}"))),
-                    Err(error) => return Err(UsageError(format!("--dispvm: {error}; {DISPVM_FORMS}"))),
+                    Err(error) => {
+                        let given = names::printable(given.as_bytes());
+                        return Err(UsageError(format!("--dispvm {given}: {error}; {DISPVM_FORMS}")));
+                    }
                 };
             }
             "--" => {

@@ -68,8 +68,14 @@ impl Running {
             _ => QubeRef::Name(default_template()?),
         };
         let set = |feature: &str, value: &str| admin.feature_set(&template, feature, value);
-        // One that does not exist is for the call itself to refuse.
-        let Ok(()) = set("preload-dispvm-delay", REFILL_DELAY) else { return Ok(()) };
+        // One that does not exist, or is no template, is for the call itself to refuse.
+        let is_template = admin.property_get(&template, "template_for_dispvms").is_ok_and(|property| property.is_true());
+        if !is_template {
+            return Ok(());
+        }
+        if let Err(error) = set("preload-dispvm-delay", REFILL_DELAY) {
+            return Err(Failure::trouble("set the delay of", &template, error));
+        }
         if let Err(error) = set("preload-dispvm-max", &count.to_string()) {
             let text = format!("nothing is preloaded: {error}");
             self.story.tell(&Event::now("host", "warning", "", text));
