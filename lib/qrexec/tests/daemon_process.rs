@@ -154,6 +154,30 @@ fn an_agent_that_does_not_read_stops_clients_only() {
 }
 
 #[test]
+fn a_daemon_without_descriptors_waits_for_some() {
+    let world = World::new();
+    let door = world.agent(42);
+    let daemon = world.command(42, "work", &["-D"]);
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 20; exec \"$0\" \"$@\""])
+        .arg(daemon.get_program())
+        .args(daemon.get_args());
+    limited.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut daemon = Daemon::from(limited.spawn().unwrap());
+    let mut agent = door.accept_agent();
+    world.wait_for("run/qrexec.work");
+    let path = world.path("run/qrexec.work");
+    let crowd: Vec<_> = (0..30).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert!(daemon.is_running());
+    drop(crowd);
+    let mut client = world.client("work");
+    client.send(JUST_EXEC, &params(0, 0, b"user:x\0"));
+    assert_eq!(agent.receive().0, JUST_EXEC);
+}
+
+#[test]
 fn no_agent_in_time_is_exit_code_3() {
     let world = World::new();
     for mode in [&["-D"][..], &["-q"]] {

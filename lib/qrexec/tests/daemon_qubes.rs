@@ -57,12 +57,11 @@ fn the_answer_of_the_policy_replaces_what_was_asked() {
 #[test]
 fn a_target_that_does_not_run_is_started() {
     let world = World::new();
-    let started: Arc<Mutex<Option<(Daemon, Peer)>>> = Arc::default();
-    let (result, base) = (Arc::clone(&started), Arc::new(world));
-    let inner = Arc::clone(&base);
+    let (base, started) = (Arc::new(world), Qube::default());
+    let (weak_world, weak_qube) = (Arc::downgrade(&base), Arc::downgrade(&started));
     let qubesd = base.qubesd(move |question| {
         assert_eq!(question, "admin.vm.Start+ vault");
-        *result.lock().unwrap() = Some(inner.qube(43, "vault"));
+        *weak_qube.upgrade().unwrap().lock().unwrap() = Some(weak_world.upgrade().unwrap().qube(43, "vault"));
         b"2\0QubesVMNotHaltedError\0\0someone else was faster\0".to_vec()
     });
     let _policy = base.policy(&allow("vault", "vault", ""));
@@ -95,19 +94,19 @@ fn a_target_that_cannot_be_started_is_refused() {
     source.refused("SOCKET5");
 }
 
+/// A daemon and its agent that appear during a test. The server's thread outlives the test, so it must not own them.
+type Qube = Arc<Mutex<Option<(Daemon, Peer)>>>;
+
 /// A qubesd that makes one disposable, and brings it to life when it is started.
-fn with_disposable(
-    world: &Arc<World>,
-    alive: &Arc<Mutex<Option<(Daemon, Peer)>>>,
-    uuid_form: bool,
-) -> Server {
-    let (inner, alive) = (Arc::clone(world), Arc::clone(alive));
+fn with_disposable(world: &Arc<World>, alive: &Qube, uuid_form: bool) -> Server {
+    let (world_then, alive) = (Arc::downgrade(world), Arc::downgrade(alive));
     world.qubesd(move |question| {
         let name = if uuid_form { format!("uuid:{}", uuid(50)) } else { "disp50".to_owned() };
         if question.starts_with("admin.vm.CreateDisposable+ ") {
             format!("0\0{name}").into_bytes()
         } else if *question == format!("admin.vm.Start+ {name}") {
-            *alive.lock().unwrap() = Some(inner.qube(50, "disp50"));
+            let qube = world_then.upgrade().unwrap().qube(50, "disp50");
+            *alive.upgrade().unwrap().lock().unwrap() = Some(qube);
             b"0\0".to_vec()
         } else {
             assert_eq!(question, format!("admin.vm.Kill+ {name}"));
@@ -120,7 +119,7 @@ fn with_disposable(
 fn p2_a_disposable_lives_for_one_call() {
     for uuid_form in [true, false] {
         let world = Arc::new(World::new());
-        let alive = Arc::default();
+        let alive = Qube::default();
         let qubesd = with_disposable(&world, &alive, uuid_form);
         let template =
             if uuid_form { format!("\ntarget_uuid=@dispvm:uuid:{}", uuid(9)) } else { String::new() };
@@ -162,7 +161,7 @@ fn p2_a_disposable_does_not_outlive_a_failed_call() {
 #[test]
 fn p2_a_disposable_does_not_outlive_the_daemon() {
     let world = Arc::new(World::new());
-    let alive = Arc::default();
+    let alive = Qube::default();
     let qubesd = with_disposable(&world, &alive, true);
     let _policy =
         world.policy(&allow("@dispvm:dvm", "@dispvm", &format!("\ntarget_uuid=@dispvm:uuid:{}", uuid(9))));
@@ -179,25 +178,24 @@ fn p2_a_disposable_does_not_outlive_the_daemon() {
 fn a_service_connect_by_someone_else_is_taken() {
     // What qrexec-policy-exec does when it runs a call by itself.
     let world = World::new();
-    world.program("policy-exec", "sleep 0.2; exit 1");
+    let (asked, go) = (world.path("asked"), world.path("go"));
+    world.program(
+        "policy-exec",
+        &format!(
+            "echo asked > '{}'; until [ -e '{}' ]; do sleep 0.01; done; exit 1",
+            asked.display(),
+            go.display()
+        ),
+    );
     let (_daemon, mut agent) = world.qube(42, "work");
     agent.trigger("SOCKET11", "vault", "test.Service");
-    let mut text = b"SOCKET11".to_vec();
-    text.resize(32, 0);
-    until(
-        || {
-            // The agent's message and the client's race for the daemon.
-            let mut client = world.client("work");
-            client.send(SERVICE_CONNECT, &params(43, 513, &text));
-            client.stream.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
-            let mut byte = [0];
-            let refused = matches!(std::io::Read::read(&mut client.stream, &mut byte), Ok(0));
-            (!refused).then_some(())
-        },
-        "the daemon to know the request",
-    );
+    world.read("asked");
+    let text = ident32("SOCKET11");
+    let mut client = world.client("work");
+    client.send(SERVICE_CONNECT, &params(43, 513, &text));
     assert_eq!(agent.connected("SOCKET11"), (43, 513));
     let mut second = world.client("work");
     second.send(SERVICE_CONNECT, &params(43, 513, &text));
     assert!(second.is_ended(), "one answer for one request");
+    std::fs::write(&go, "").unwrap();
 }

@@ -6,7 +6,7 @@
 use super::options::Options;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -56,9 +56,10 @@ pub(super) fn leave_session() {
 
 /// In the child, when its sockets are there: tells the parent and lets standard output be the log from now on.
 pub(super) fn tell_parent() {
-    let told = io::stdout().write_all(&[0]).and_then(|()| io::stdout().flush());
-    // A parent that did not want to wait is gone.
-    log::debug!("telling the parent: {told:?}");
+    // Past the buffer of standard output, which would keep what a parent that did not wait cannot take.
+    if let Err(error) = nix::unistd::write(io::stdout(), &[0]) {
+        log::debug!("telling the parent: {error}");
+    }
     if let Err(error) = nix::unistd::dup2_stdout(io::stderr()) {
         log::warn!("turning standard output to the log: {error}");
     }

@@ -76,8 +76,7 @@ impl World {
     }
 
     pub fn daemon_with(&self, domain: u32, name: &str, more: &[&str]) -> Daemon {
-        let child = self.command(domain, name, more).spawn().unwrap();
-        Daemon { child }
+        Daemon::from(self.command(domain, name, more).spawn().unwrap())
     }
 
     pub fn command(&self, domain: u32, name: &str, more: &[&str]) -> Command {
@@ -166,7 +165,10 @@ pub struct AgentDoor {
 
 impl AgentDoor {
     pub fn accept(&self) -> Peer {
-        Peer::new(self.listener.accept().unwrap().0)
+        self.listener.set_nonblocking(true).unwrap();
+        let (stream, _) = until(|| self.listener.accept().ok(), "somebody to connect");
+        stream.set_nonblocking(false).unwrap();
+        Peer::new(stream)
     }
 
     pub fn accept_agent(&self) -> Peer {
@@ -306,6 +308,12 @@ pub fn allow(target: &str, requested: &str, more: &str) -> String {
 /// A daemon process, ended with its value.
 pub struct Daemon {
     child: Child,
+}
+
+impl From<Child> for Daemon {
+    fn from(child: Child) -> Self {
+        Self { child }
+    }
 }
 
 impl Daemon {
