@@ -12,8 +12,25 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+/// Killed at the latest when the test ends, whatever its end is.
+struct Serve(Child);
+
+impl Serve {
+    fn kill(&mut self) {
+        kill(pid(&self.0), Signal::SIGKILL).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// A host in a process of its own.
-fn serve(state: &Path) -> (Child, Layout) {
+fn serve(state: &Path) -> (Serve, Layout) {
     let child = Command::new(EXECUTABLE)
         .args(["serve", "--preload=1", "--state"])
         .arg(state)
@@ -33,7 +50,7 @@ fn serve(state: &Path) -> (Child, Layout) {
         };
         up("work") && up("disp")
     });
-    (child, layout)
+    (Serve(child), layout)
 }
 
 fn pid(child: &Child) -> Pid {
@@ -45,10 +62,13 @@ fn p5_with_the_host_everything_ends_and_the_next_one_finds_nothing() {
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let state = directory.path().join("state");
     let (mut child, layout) = serve(&state);
-    let all = descendants(pid(&child).as_raw());
-    assert!(all.len() >= 9, "two qubes of three processes, two daemons, the keeper: {}", all.len());
-    kill(pid(&child), Signal::SIGKILL).unwrap();
-    child.wait().unwrap();
+    // Two qubes of three processes, two daemons, the keeper.
+    let mut all = Vec::new();
+    eventually("all its processes are there", || {
+        all = descendants(pid(&child.0).as_raw());
+        all.len() >= 9
+    });
+    child.kill();
     eventually("all its processes end by themselves", || all.iter().all(|process| !process.is_alive()));
     let (host, _, _story) = common::start(&state, |_| {});
     let list = Client::new(layout.qubesd_socket()).list().unwrap();
@@ -68,7 +88,7 @@ fn p5_what_cannot_end_by_itself_is_ended_by_the_next_host() {
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let state = directory.path().join("state");
     let (mut child, layout) = serve(&state);
-    let all = descendants(pid(&child).as_raw());
+    let all = descendants(pid(&child.0).as_raw());
     // Stopped ones cannot end by themselves: the next host must do it.
     let mut stopped = Vec::new();
     for entry in fs::read_dir(layout.processes()).unwrap().flatten() {
@@ -77,8 +97,7 @@ fn p5_what_cannot_end_by_itself_is_ended_by_the_next_host() {
         stopped.push(process);
     }
     assert!(stopped.len() >= 3, "keeper and two daemons");
-    kill(pid(&child), Signal::SIGKILL).unwrap();
-    child.wait().unwrap();
+    child.kill();
     let (host, _, _story) = common::start(&state, |_| {});
     assert!(stopped.iter().all(|process| !process.is_alive()));
     host.stop().unwrap();
@@ -90,11 +109,10 @@ fn p5_an_abandoned_directory_is_removed_and_a_living_one_is_not() {
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let state = directory.path().join("state");
     let (mut child, _) = serve(&state);
-    let all = descendants(pid(&child).as_raw());
+    let all = descendants(pid(&child.0).as_raw());
     Host::remove_abandoned(&state);
     assert!(state.join("run/qubesd.sock").exists(), "its host lives");
-    kill(pid(&child), Signal::SIGKILL).unwrap();
-    child.wait().unwrap();
+    child.kill();
     Host::remove_abandoned(&state);
     assert!(!state.exists());
     assert!(all.iter().all(|process| !process.is_alive()));

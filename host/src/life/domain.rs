@@ -21,7 +21,7 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &Plan, directory: PathBuf) -> Resul
         .local
         .create(&spec, &dom0.config.executable)
         .map_err(|error| Failure(format!("its domain cannot be created: {error}")))?;
-    let Created { isolation, refusal, mut supervisor, lifeline, .. } = created;
+    let Created { isolation, refusal, mut supervisor, .. } = created;
     if let Some(refusal) = refusal {
         log::warn!("{} is not kept apart from this machine: {refusal}", plan.name);
     }
@@ -31,11 +31,9 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &Plan, directory: PathBuf) -> Resul
             Ok(status) => log::debug!("the domain of {name} ended: {status}"),
             Err(error) => log::error!("waiting for the end of {name}: {error}"),
         }
-        // Until here: when it closes, the domain is destroyed.
-        drop(lifeline);
         watcher.domain_ended(&name, domid);
     };
-    // On failure the closure is dropped, the lifeline with it, and the domain ends.
+    // On failure the closure is dropped, the supervisor's lifeline with it, and the domain ends.
     thread::Builder::new()
         .name("domain".into())
         .spawn(watch)

@@ -88,7 +88,11 @@ impl Dom0 {
             Err(failure) => {
                 let text = format!("Start failed: {failure}");
                 // Whoever ends a host ends what is being started in it: no news then.
-                let level = if self.with_state(|state| state.lives.stopping) { log::Level::Debug } else { log::Level::Error };
+                let level = if self.look(|state| state.lives.stopping) {
+                    log::Level::Debug
+                } else {
+                    log::Level::Error
+                };
                 log::log!(level, "{name}: {text}");
                 self.give_up(&plan, &text);
                 Err(Refusal::general(text))
@@ -212,7 +216,8 @@ mod tests {
 
     #[test]
     fn login_names_are_found_by_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nbad line\n-x:x:7:7::/:\nmine:x:1000:1000:,,,:/home/mine:\n";
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\nbad line\n-x:x:7:7::/:\nmine:x:1000:1000:,,,:/home/mine:\n";
         assert_eq!(login_name(passwd, 1000).as_deref(), Some("mine"));
         assert_eq!(login_name(passwd, 0).as_deref(), Some("root"));
         assert_eq!(login_name(passwd, 7), None, "no user name of qrexec");

@@ -79,8 +79,12 @@ impl Dom0 {
 
     fn resolve(&self, request: &Request, began: u64) -> Result<Template, CallError> {
         let unknown = |cause: String| {
-            CallError::trouble("learn about the qubes from", self.config.qubesd_internal_socket.display(), cause)
-                .remedy("is qubesd running? \"systemctl status qubesd\" tells")
+            CallError::trouble(
+                "learn about the qubes from",
+                self.config.qubesd_internal_socket.display(),
+                cause,
+            )
+            .remedy("is qubesd running? \"systemctl status qubesd\" tells")
         };
         let internal = Client::new(&self.config.qubesd_internal_socket);
         let json = internal.system_info_json().map_err(|error| unknown(error.to_string()))?;
@@ -90,7 +94,8 @@ impl Dom0 {
             queue.is_some_and(|queue| queue.count(crate::queue::Place::Ready).is_ok_and(|count| count > 0))
         };
         let template = resolve::template(request, &system, self.config.tag_choice, is_ready)?;
-        let text = format!("{} asked for {}: a disposable of {}", request.source, request.target, template.name);
+        let text =
+            format!("{} asked for {}: a disposable of {}", request.source, request.target, template.name);
         self.tell(Event::now(WHO, "resolved", template.name.as_str(), text).since(began));
         Ok(template)
     }
@@ -147,7 +152,11 @@ impl Dom0 {
     }
 
     /// What can be prepared is prepared while the disposable starts the service.
-    fn connect(&self, disposable: &Disposable<'_>, request: &Request) -> Result<(Connected, Words), CallError> {
+    fn connect(
+        &self,
+        disposable: &Disposable<'_>,
+        request: &Request,
+    ) -> Result<(Connected, Words), CallError> {
         let start = os::monotonic_ns();
         let failed = |error: qrexec::client::ClientError| {
             CallError::trouble("connect to", disposable.name(), error)

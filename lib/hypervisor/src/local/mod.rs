@@ -26,7 +26,7 @@ mod supervisor;
 mod text;
 mod tree;
 
-pub use create::Created;
+pub use create::{Created, Supervisor};
 pub use init::init_main;
 pub use spec::{Isolation, Mount, Pausing, Spec};
 pub use supervisor::supervisor_main;
