@@ -131,3 +131,34 @@ fn one_state_directory_has_one_host() {
     assert_eq!(code(&output), 125);
     assert!(text(&output.stderr).contains(&serve.child.id().to_string()), "{}", text(&output.stderr));
 }
+
+#[test]
+fn p10_the_service_executable_keeps_no_inherited_descriptor() {
+    let serve = Serve::start(&["--preload=1", "--with", "cat"]);
+    let link = serve.state.join("qubes.OpenInVM");
+    std::os::unix::fs::symlink(common::HOST, &link).unwrap();
+    // A descriptor that dom0's daemon might leak, and a PATH that must not matter.
+    let mut service = std::process::Command::new("/bin/sh")
+        .args(["-c", "exec 9</etc/hostname; exec \"$0\"", link.to_str().unwrap()])
+        .env("PATH", "/nonexistent")
+        .env("QUBES_DISPVM_CONFIG", serve.state.join("etc/qubes/dispvm.toml"))
+        .env("QREXEC_REMOTE_DOMAIN", "work")
+        .env("QREXEC_REQUESTED_TARGET_TYPE", "keyword")
+        .env("QREXEC_REQUESTED_TARGET_KEYWORD", "dispvm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let used = serve.state.join("run/dispvm/default-dvm/used");
+    eventually("the call is under way", || std::fs::read_dir(&used).is_ok_and(|mut files| files.next().is_some()));
+    let open: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", service.id()))
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    assert!(!open.iter().any(|target| target == "/etc/hostname"), "{open:?}");
+    drop(service.stdin.take());
+    assert_eq!(service.wait().unwrap().code(), Some(1), "a request without a name field is refused by the opener");
+}

@@ -59,7 +59,7 @@ impl Site {
         let template = DEFAULT_TEMPLATE.parse().map_err(|error: names::NameError| failed(&error))?;
         let site = Self { host, layout, story, template, preload };
         let (admin, reference) = (site.admin(), QubeRef::Name(site.template.clone()));
-        for (feature, value) in [("preload-dispvm-delay", "0"), ("preload-dispvm-max", &preload.to_string())]
+        for (feature, value) in [("preload-dispvm-delay", REFILL_DELAY), ("preload-dispvm-max", &preload.to_string())]
         {
             admin.feature_set(&reference, feature, value).map_err(|error| failed(&error))?;
         }
@@ -176,3 +176,5 @@ impl Site {
 }
 
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+/// Seconds. As in everyday use, a refill does not compete with the call that made it necessary.
+const REFILL_DELAY: &str = "0.2";
