@@ -38,6 +38,7 @@ fn call(running: &mut Running, settings: &Settings, subject: &Subject) -> Result
     let command = command(settings, subject, running.host.isolation());
     let shown: Vec<String> =
         command.iter().map(|word| printable(word.as_encoded_bytes()).to_string()).collect();
+    while running.story.next(Duration::ZERO).is_some() {}
     let begun = os::monotonic_ns();
     running.story.tell(&Event::now("host", "call", "work", format!("in work: {}", shown.join(" "))));
     running.story.waiting_for("open in the disposable");
