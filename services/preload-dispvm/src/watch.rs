@@ -1,6 +1,7 @@
 //! Reasons to look: a file moved, an event of the Admin API, a finished start, a signal.
 
 use crate::Shared;
+use disposable::keeper::Failure;
 use disposable::queue::{Place, place_path};
 use names::QubeName;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -19,13 +20,15 @@ pub(crate) enum Reason {
     /// A disposable was made and waits.
     Started { template: QubeName, label: String },
     /// A disposable could not be made; the thread that tried has said why.
-    StartFailed { template: QubeName, label: String },
+    StartFailed { template: QubeName, label: String, failure: Failure },
     /// A disposable could not be destroyed.
     NotDestroyed { template: QubeName, place: Place, file: String },
     /// Something happened to a qube.
     Admin(admin::protocol::Event),
     /// The event stream broke: what was known may be old.
     AdminLost,
+    /// SIGHUP.
+    Reload,
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -40,9 +43,9 @@ impl Places {
     pub(crate) fn new(reasons: Sender<Reason>) -> io::Result<Self> {
         let inotify = Arc::new(Inotify::init(InitFlags::IN_CLOEXEC)?);
         let reader = inotify.clone();
-        std::thread::Builder::new().name("places".into()).spawn(move || {
-            while reader.read_events().is_ok() && reasons.send(Reason::Moved).is_ok() {}
-        })?;
+        std::thread::Builder::new()
+            .name("places".into())
+            .spawn(move || while reader.read_events().is_ok() && reasons.send(Reason::Moved).is_ok() {})?;
         Ok(Self { inotify, known: HashSet::new() })
     }
 
@@ -53,7 +56,9 @@ impl Places {
         }
         for place in [Place::Ready, Place::Claimed, Place::Used, Place::Done] {
             let path = place_path(root, template, place);
-            if let Err(error) = self.inotify.add_watch(&path, AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE) {
+            if let Err(error) =
+                self.inotify.add_watch(&path, AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE)
+            {
                 log::error!("cannot watch {}: {error}", path.display());
                 self.known.remove(template);
             }
@@ -61,14 +66,15 @@ impl Places {
     }
 }
 
-/// SIGTERM and SIGINT become [`Reason::Stop`].
+/// SIGTERM and SIGINT become [`Reason::Stop`], SIGHUP becomes [`Reason::Reload`].
 pub(crate) fn signals(reasons: Sender<Reason>) -> io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if signals.forever().next().is_some() {
+        for signal in signals.forever() {
+            let reason = if signal == SIGHUP { Reason::Reload } else { Reason::Stop };
             // The keeper that no longer listens is about to end anyway.
-            drop(reasons.send(Reason::Stop));
+            drop(reasons.send(reason));
         }
     })?;
     Ok(())
