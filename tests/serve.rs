@@ -151,7 +151,9 @@ fn p10_the_service_executable_keeps_no_inherited_descriptor() {
         .spawn()
         .unwrap();
     let used = serve.state.join("run/dispvm/default-dvm/used");
-    eventually("the call is under way", || std::fs::read_dir(&used).is_ok_and(|mut files| files.next().is_some()));
+    eventually("the call is under way", || {
+        std::fs::read_dir(&used).is_ok_and(|mut files| files.next().is_some())
+    });
     let open: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", service.id()))
         .unwrap()
         .flatten()
@@ -160,5 +162,9 @@ fn p10_the_service_executable_keeps_no_inherited_descriptor() {
         .collect();
     assert!(!open.iter().any(|target| target == "/etc/hostname"), "{open:?}");
     drop(service.stdin.take());
-    assert_eq!(service.wait().unwrap().code(), Some(1), "a request without a name field is refused by the opener");
+    assert_eq!(
+        service.wait().unwrap().code(),
+        Some(1),
+        "a request without a name field is refused by the opener"
+    );
 }

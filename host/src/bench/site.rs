@@ -59,7 +59,8 @@ impl Site {
         let template = DEFAULT_TEMPLATE.parse().map_err(|error: names::NameError| failed(&error))?;
         let site = Self { host, layout, story, template, preload };
         let (admin, reference) = (site.admin(), QubeRef::Name(site.template.clone()));
-        for (feature, value) in [("preload-dispvm-delay", REFILL_DELAY), ("preload-dispvm-max", &preload.to_string())]
+        for (feature, value) in
+            [("preload-dispvm-delay", REFILL_DELAY), ("preload-dispvm-max", &preload.to_string())]
         {
             admin.feature_set(&reference, feature, value).map_err(|error| failed(&error))?;
         }

@@ -23,6 +23,14 @@ pub struct Config {
     pub vchan_directory: PathBuf,
     /// `domains`: the registry of the local hypervisor.
     pub domains: PathBuf,
+    /// `qmemman-socket`: where memory is squeezed out of a disposable before its pause; not there: no squeeze.
+    pub qmemman_socket: PathBuf,
+    /// `available-memory`: qmemman's file of free memory; not there: no limit by memory.
+    pub available_memory: PathBuf,
+    /// `calls-per-source`: how many calls of one qube may be served at the same time; 0, the default, for any number.
+    pub calls_per_source: usize,
+    /// `calls-per-source-minute`: how many calls of one qube may begin within a minute; 0, the default, for any number.
+    pub calls_per_source_minute: usize,
     /// `story`: socket to which steps are reported; none by default.
     pub story: Option<PathBuf>,
     /// `tag-choice`: `refuse` (default) or `ready-first`, when a tag names several templates (promise P8).
@@ -53,6 +61,10 @@ impl Default for Config {
             qrexec_sockets: "/run/qubes".into(),
             vchan_directory: "/run/vchan".into(),
             domains: "/run/qubes/domains".into(),
+            qmemman_socket: "/run/qubes/qmemman.sock".into(),
+            available_memory: "/run/qubes/qmemman-avail-mem".into(),
+            calls_per_source: 0,
+            calls_per_source_minute: 0,
             story: None,
             tag_choice: TagChoice::Refuse,
             lock_wait: Duration::from_millis(200),
@@ -111,6 +123,10 @@ impl Config {
             "qrexec-socket-directory" => self.qrexec_sockets = path(key, value)?,
             "vchan-directory" => self.vchan_directory = path(key, value)?,
             "domains" => self.domains = path(key, value)?,
+            "qmemman-socket" => self.qmemman_socket = path(key, value)?,
+            "available-memory" => self.available_memory = path(key, value)?,
+            "calls-per-source" => self.calls_per_source = count(key, value)?,
+            "calls-per-source-minute" => self.calls_per_source_minute = count(key, value)?,
             "story" => self.story = Some(path(key, value)?),
             "tag-choice" => {
                 self.tag_choice = match value.as_str() {
@@ -142,6 +158,16 @@ fn number(key: &str, value: &Value, most: u64) -> Result<u64, String> {
     }
 }
 
+fn count(key: &str, value: &Value) -> Result<usize, String> {
+    if value.as_integer() == Some(0) {
+        return Ok(0);
+    }
+    number(key, value, 1000)
+        .map_err(|_| format!("{key}: a whole number from 0 to 1000"))?
+        .try_into()
+        .map_err(|_| key.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +181,7 @@ mod tests {
             ("tag-choice = \"first\"", "tag-choice"),
             ("lock-wait-ms = 0", "lock-wait-ms"),
             ("parallel-starts = 65", "parallel-starts"),
+            ("calls-per-source = -1", "calls-per-source"),
             ("queue =", "line 1"),
         ] {
             let error = Config::parse(text).unwrap_err();

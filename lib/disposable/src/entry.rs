@@ -30,7 +30,7 @@ impl Entry {
     /// Reads the text form. `None` when a line is missing, doubled or is not what it should be.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut values: [Option<&str>; 7] = [None; 7];
+        let mut values: [Option<&str>; KEYS.len()] = [None; KEYS.len()];
         for line in text.lines() {
             let (key, value) = line.split_once('=')?;
             let index = KEYS.iter().position(|known| *known == key)?;
@@ -39,7 +39,7 @@ impl Entry {
                 return None;
             }
         }
-        let [name, uuid, domid, template, generation, created, claimer] = values;
+        let [name, uuid, domid, template, generation, created, claimer, _awake] = values;
         Some(Self {
             name: name?.parse().ok()?,
             uuid: uuid?.parse().ok()?,
@@ -61,6 +61,22 @@ impl Entry {
     }
 }
 
+/// Who claimed the disposable of this text, even if the rest says no more: a reservation may be claimed before its
+/// disposable has a name.
+#[must_use]
+pub fn claimer_of(text: &str) -> Option<ProcessId> {
+    text.lines().find_map(|line| line.strip_prefix("claimer=")).and_then(|value| value.parse().ok())
+}
+
+/// Whether the text is that of a disposable that the keeper handed over running, without a pause.
+#[must_use]
+pub fn is_awake(text: &str) -> bool {
+    text.lines().any(|line| line == AWAKE)
+}
+
+/// The line by which the keeper hands over a disposable that was claimed while it started.
+pub(crate) const AWAKE: &str = "awake=yes";
+
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "name={}", self.name)?;
@@ -76,7 +92,7 @@ impl fmt::Display for Entry {
     }
 }
 
-const KEYS: [&str; 7] = ["name", "uuid", "domid", "template", "generation", "created", "claimer"];
+const KEYS: [&str; 8] = ["name", "uuid", "domid", "template", "generation", "created", "claimer", "awake"];
 
 #[cfg(test)]
 pub(crate) mod tests {

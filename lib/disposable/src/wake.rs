@@ -1,9 +1,10 @@
 //! Claim, verify, wake: a paused disposable of the queue becomes a running one that belongs to this call.
 
 use crate::entry::Entry;
-use crate::queue::{Claimed, LockError, Queue};
+use crate::queue::{Claim, ClaimOrReserved, Claimed, LockError, Outcome, Queue};
 use hypervisor::{DomainInfo, Hypervisor};
 use os::process::ProcessId;
+use std::time::Duration;
 
 /// What became of the attempt to take a preloaded disposable.
 #[derive(Debug)]
@@ -23,10 +24,21 @@ pub struct Taken<'a> {
 /// # Errors
 /// The queue's lock was not to be had; the caller starts cold (promise P11).
 pub fn take<'a>(queue: &'a Queue, hypervisor: &dyn Hypervisor) -> Result<Taken<'a>, LockError> {
+    take_from(queue, hypervisor, None)
+}
+
+fn take_from<'a>(
+    queue: &'a Queue,
+    hypervisor: &dyn Hypervisor,
+    mut first: Option<Claim<'a>>,
+) -> Result<Taken<'a>, LockError> {
     let mut taken = Taken { disposable: None, passed_over: Vec::new(), claimed_ns: 0, woken_ns: 0 };
     let claimer = ProcessId::own();
     loop {
-        let claim = queue.claim(claimer)?;
+        let claim = match first.take() {
+            Some(claim) => claim,
+            None => queue.claim(claimer)?,
+        };
         taken.claimed_ns = os::monotonic_ns();
         let reasons = claim
             .discarded
@@ -44,6 +56,46 @@ pub fn take<'a>(queue: &'a Queue, hypervisor: &dyn Hypervisor) -> Result<Taken<'
             Err(reason) => taken.passed_over.push(format!("{} was passed over: {reason}", claimed.name())),
         }
     }
+}
+
+/// When none is ready: reserves the oldest disposable that is starting and waits for it, at most `bound` (M2; upstream
+/// 1.2 times the start's own time-out, spec/disposables.md R80, R82). It comes running: never checked, squeezed or paused.
+///
+/// # Errors
+/// The queue's lock was not to be had or the queue cannot be watched; the caller starts cold (promise P11).
+pub fn await_reserved<'a>(
+    queue: &'a Queue,
+    hypervisor: &dyn Hypervisor,
+    bound: Duration,
+) -> Result<Taken<'a>, LockError> {
+    let mut taken = Taken { disposable: None, passed_over: Vec::new(), claimed_ns: 0, woken_ns: 0 };
+    let claimer = ProcessId::own();
+    let reserved = match queue.claim_or_reserve(claimer)? {
+        ClaimOrReserved::Reserved(reserved) => reserved,
+        ClaimOrReserved::Claim(Claim { claimed: None, discarded }) if discarded.is_empty() => {
+            return Ok(taken);
+        }
+        // One became ready since the caller looked; verified and woken like any other.
+        ClaimOrReserved::Claim(claim) => return take_from(queue, hypervisor, Some(claim)),
+    };
+    taken.claimed_ns = os::monotonic_ns();
+    let label = reserved.label().to_owned();
+    match reserved.wait(bound).map_err(LockError::Io)? {
+        Outcome::Failed(reason) => taken.passed_over.push(format!("{label} was passed over: {reason}")),
+        Outcome::Awake(claimed) => {
+            let info = hypervisor.info(claimed.entry().domid).map_err(|error| error.to_string());
+            match info.and_then(|info| verify_running(claimed.entry(), info.as_ref())) {
+                Ok(()) => {
+                    taken.woken_ns = os::monotonic_ns();
+                    taken.disposable = Some(claimed);
+                }
+                Err(reason) => {
+                    taken.passed_over.push(format!("{} was passed over: {reason}", claimed.name()));
+                }
+            }
+        }
+    }
+    Ok(taken)
 }
 
 /// Verifies, wakes, and verifies that it is awake.
@@ -66,15 +118,25 @@ fn wake(entry: &Entry, hypervisor: &dyn Hypervisor) -> Result<(), String> {
 /// # Errors
 /// One sentence that says what differs.
 pub fn verify(entry: &Entry, info: Option<&DomainInfo>) -> Result<(), String> {
+    if identify(entry, info)?.paused {
+        Ok(())
+    } else {
+        Err("it was already running: somebody else woke it".into())
+    }
+}
+
+/// Whether the hypervisor's domain is the disposable of the entry, awake and well. Pure.
+///
+/// # Errors
+/// One sentence that says what differs.
+pub fn verify_running(entry: &Entry, info: Option<&DomainInfo>) -> Result<(), String> {
+    if identify(entry, info)?.paused { Err("somebody else paused it".into()) } else { Ok(()) }
+}
+
+fn identify<'a>(entry: &Entry, info: Option<&'a DomainInfo>) -> Result<&'a DomainInfo, String> {
     let info = info.ok_or_else(|| format!("domain {} does not exist", entry.domid))?;
     if info.uuid != entry.uuid || info.name != entry.name {
         return Err(format!("domain {} is now {} (uuid {})", entry.domid, info.name, info.uuid));
     }
-    if info.dying {
-        return Err("it is dying".into());
-    }
-    if !info.paused {
-        return Err("it was already running: somebody else woke it".into());
-    }
-    Ok(())
+    if info.dying { Err("it is dying".into()) } else { Ok(info) }
 }

@@ -1,43 +1,15 @@
 //! The queue on a real directory, with real contention.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
+use common::{fill, queue, template};
 use disposable::entry::Entry;
 use disposable::queue::{KeeperLock, LockError, Place, Queue};
-use names::{DomId, Generation, QubeName, Uuid};
+use names::Generation;
 use os::process::ProcessId;
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::Duration;
-
-fn template() -> QubeName {
-    "default-dvm".parse().unwrap()
-}
-
-fn entry(number: u32) -> Entry {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&number.to_le_bytes());
-    Entry {
-        name: format!("disp{number}").parse().unwrap(),
-        uuid: Uuid::from_random(bytes),
-        domid: DomId::try_from(number + 1).unwrap(),
-        template: template(),
-        generation: Generation(0),
-        created: 1,
-        claimer: None,
-    }
-}
-
-fn queue(root: &Path) -> Queue {
-    Queue::create(root, &template(), Duration::from_secs(20)).unwrap()
-}
-
-fn fill(queue: &Queue, numbers: std::ops::Range<u32>) {
-    for number in numbers {
-        let reservation = queue.reserve(&format!("r{number}"), usize::MAX).unwrap().unwrap();
-        queue.note(&reservation, &entry(number)).unwrap();
-        assert!(queue.enqueue(&reservation).unwrap());
-    }
-}
 
 fn claim_name(queue: &Queue) -> Option<String> {
     let claim = queue.claim(ProcessId::own()).unwrap();

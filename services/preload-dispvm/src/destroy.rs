@@ -2,7 +2,7 @@
 
 use crate::watch::Reason;
 use crate::{Shared, WHO};
-use admin::{AdminError, ErrorClass, QubeClass};
+use admin::{AdminError, ErrorClass};
 use disposable::entry::Entry;
 use disposable::queue::{Place, Queue};
 use names::{QubeName, QubeRef};
@@ -69,38 +69,34 @@ pub(crate) fn end(shared: &Shared, qube: &QubeRef) -> Result<(), AdminError> {
     }
 }
 
-/// Disposables that a killed keeper had begun to make and that no place knows (spec/disposables.md R116).
-pub(crate) fn strays(shared: &Shared) {
-    let qubes = match shared.admin.list() {
-        Ok(qubes) => qubes,
-        Err(error) => {
-            log::warn!("cannot list the qubes: {error}");
-            return;
-        }
-    };
-    for line in qubes.into_iter().filter(|line| line.class == QubeClass::DispVM) {
-        let qube = QubeRef::Name(line.name.clone());
-        let begun = shared.admin.feature_get(&qube, "preload-dispvm-in-progress");
-        let is_begun = matches!(begun, Ok(Some(value)) if !value.is_empty());
-        if is_begun && !is_known(shared, &line.name) {
-            match end(shared, &qube) {
-                Ok(()) => log::info!("{} destroyed: an earlier keeper had begun to make it", line.name),
-                Err(error) => log::error!("cannot destroy {}: {error}", line.name),
+/// What only a waiting disposable has is taken off one that was handed over (R84); in a thread of its own, since nobody
+/// waits for it.
+pub(crate) fn release(shared: &Arc<Shared>, entry: Entry) {
+    let shared = shared.clone();
+    let work = move || {
+        let qube = QubeRef::Uuid(entry.uuid);
+        let template = QubeRef::Name(entry.template.clone());
+        let is_internal = shared.admin.feature_get(&template, "internal");
+        let keep = matches!(is_internal, Ok(Some(value)) if !value.is_empty());
+        let features = ["preload-dispvm-in-progress", "internal"];
+        for feature in features.into_iter().filter(|feature| !(keep && *feature == "internal")) {
+            match shared.admin.feature_remove(&qube, feature) {
+                Err(error) if !is_harmless(&error) => {
+                    log::warn!("{}: feature {feature} stays: {error}", entry.name);
+                }
+                _ => {}
             }
         }
+    };
+    if let Err(error) = std::thread::Builder::new().name("release".into()).spawn(work) {
+        log::error!("cannot start a thread: {error}");
     }
 }
 
-fn is_known(shared: &Shared, name: &QubeName) -> bool {
-    Queue::templates(&shared.config.queue).unwrap_or_default().iter().any(|template| {
-        let Ok(queue) = shared.queue(template) else { return true };
-        Place::ALL.into_iter().any(|place| {
-            // In doubt it is known: then the next look decides.
-            queue.list(place).map_or(true, |listed| {
-                listed.iter().filter_map(|file| file.entry.as_ref()).any(|entry| entry.name == *name)
-            })
-        })
-    })
+/// Not set, not ours to set, or gone with its qube.
+fn is_harmless(error: &AdminError) -> bool {
+    let gone = [ErrorClass::QubesFeatureNotFoundError, ErrorClass::QubesVMNotFoundError];
+    crate::start::is_not_ours(error) || error.class().is_some_and(|class| gone.contains(class))
 }
 
 /// Destroys everything that waits. Returns how many.
@@ -108,6 +104,7 @@ pub(crate) fn all_waiting(shared: &Arc<Shared>) -> usize {
     let mut waiting = Vec::new();
     for template in Queue::templates(&shared.config.queue).unwrap_or_default() {
         let Ok(queue) = shared.queue(&template) else { continue };
+        // A claim that comes meanwhile starts cold: its disposable is not ours to end.
         for place in [Place::Starting, Place::Ready, Place::Done] {
             waiting.extend(
                 queue
@@ -128,7 +125,9 @@ pub(crate) fn all_waiting(shared: &Arc<Shared>) -> usize {
             {
                 return Ok(());
             }
-            destroy(&shared, &template, Place::Done, &listed.file, listed.entry.as_ref())
+            let name = listed.entry.as_ref().map_or(listed.file.clone(), |entry| entry.name.to_string());
+            let file = if place == Place::Done { listed.file } else { name };
+            destroy(&shared, &template, Place::Done, &file, listed.entry.as_ref())
         }));
     }
     let count = threads.len();

@@ -3,23 +3,29 @@
 //! It decides with [`disposable::keeper`] and acts here: look at the places, plan, do, wait for the next reason to look.
 #![forbid(unsafe_code)]
 
+mod check;
 mod destroy;
 mod look;
+mod recover;
+mod squeeze;
 mod start;
+mod templates;
 mod watch;
 
 use admin::Client;
+use check::Nudge;
 use disposable::config::Config;
-use disposable::keeper::{Action, Keeper, Plan};
-use disposable::queue::{KeeperLock, Queue};
+use disposable::keeper::{Action, Keeper, Plan, View};
+use disposable::queue::{KeeperLock, Place, Queue, Reservation, SoleKeeper};
 use hypervisor::local::Local;
-use look::Templates;
-use names::QubeName;
-use std::collections::HashSet;
+use names::{QubeName, QubeRef};
+use os::process::ProcessId;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
+use templates::Templates;
 use trace::{Event, Reporter};
 use watch::Reason;
 
@@ -39,14 +45,14 @@ pub fn main(_arguments: &[OsString]) -> u8 {
 
 fn keep() -> Result<(), String> {
     let config = Config::load().map_err(|error| error.to_string())?;
-    let lock = KeeperLock::take(&config.queue)
+    let lock = SoleKeeper::take(&config.queue)
         .map_err(|error| format!("cannot make the queue {}: {error}", config.queue.display()))?
         .ok_or_else(|| format!("another keeper already runs for {}", config.queue.display()))?;
     let (sender, receiver) = mpsc::channel();
     let mut driver = Driver::new(Shared::new(config), sender)?;
-    driver.run(&receiver);
+    let result = driver.run(&receiver);
     drop(lock);
-    Ok(())
+    result
 }
 
 /// What the threads that start and destroy disposables share.
@@ -69,7 +75,8 @@ impl Shared {
     }
 
     fn queue(&self, template: &QubeName) -> std::io::Result<Queue> {
-        Queue::create(&self.config.queue, template, self.config.lock_wait)
+        // Claims wait a moment only; the keeper has time.
+        Queue::create(&self.config.queue, template, self.config.lock_wait.max(LOCK_WAIT))
     }
 
     fn tell(&self, event: Event) {
@@ -82,9 +89,16 @@ struct Driver {
     shared: Arc<Shared>,
     keeper: Keeper,
     templates: Templates,
-    /// Reservations that this very process is working on.
-    starting: HashSet<String>,
-    labels: u64,
+    /// Reservations that this very process is working on, and how to tell each that it moved.
+    making: HashMap<String, Sender<Nudge>>,
+    /// Held while every change is heard of: claims trust the queue as long as it is (promise P11).
+    trust: Option<KeeperLock>,
+    /// Whether events come.
+    following: bool,
+    /// Whether what an earlier keeper had begun was looked for.
+    recovered: bool,
+    /// The list of each template as clients last saw it.
+    lists: HashMap<QubeName, String>,
     events: Sender<Reason>,
     watched: watch::Places,
 }
@@ -94,32 +108,41 @@ impl Driver {
         let watched =
             watch::Places::new(events.clone()).map_err(|error| format!("cannot use inotify: {error}"))?;
         watch::signals(events.clone()).map_err(|error| format!("cannot receive signals: {error}"))?;
-        watch::admin_events(shared.clone(), events.clone())
-            .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Self {
             templates: Templates::default(),
             keeper: Keeper::default(),
-            starting: HashSet::new(),
-            labels: 0,
+            making: HashMap::new(),
+            trust: None,
+            following: false,
+            recovered: false,
+            lists: HashMap::new(),
             shared,
             events,
             watched,
         })
     }
 
-    fn run(&mut self, reasons: &Receiver<Reason>) {
-        self.recover();
+    fn run(&mut self, reasons: &Receiver<Reason>) -> Result<(), String> {
+        recover::queues(&self.shared)?;
+        squeeze::say_if_unknown(&self.shared.config.available_memory);
+        watch::admin_events(self.shared.clone(), self.events.clone())
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
         let mut full = true;
         loop {
-            let again_at = self.pass(full);
-            full = false;
+            let again_at = if self.following { self.pass(full) } else { None };
             let mut reason = self.wait(reasons, again_at);
+            // Nothing for so long: a look at everything, in case somebody touched what waits.
+            full = reason.is_none() && again_at.is_none_or(|time| os::monotonic_ns() < time);
             // Moves come in bursts; one look serves them all.
             while let Some(one) = reason {
-                if matches!(one, Reason::Stop) {
-                    return self.drain();
+                match one {
+                    Reason::Stop => {
+                        self.drain();
+                        return Ok(());
+                    }
+                    Reason::Reload => self.reload(),
+                    other => full |= self.note(other),
                 }
-                full |= self.note(one);
                 reason = reasons.try_recv().ok();
             }
         }
@@ -128,8 +151,15 @@ impl Driver {
     /// One look at every template, and what follows from it. Returns when to look again at the latest.
     fn pass(&mut self, full: bool) -> Option<u64> {
         let mut again_at: Option<u64> = None;
-        for template in self.templates.all(&self.shared) {
-            let view = match look::view(&self.shared, &template, &self.templates, &self.starting, full) {
+        if !self.recovered {
+            recover::strays(&self.shared);
+            self.recovered = true;
+        }
+        let templates = self.templates.all(&self.shared);
+        self.trust_if_compared(&templates);
+        for template in templates {
+            let is_making = |label: &str| self.making.contains_key(label);
+            let view = match look::view(&self.shared, &template, &self.templates, is_making, full) {
                 Ok(view) => view,
                 Err(error) => {
                     log::error!("cannot look at the queue of {template}: {error}");
@@ -137,12 +167,55 @@ impl Driver {
                 }
             };
             self.watched.add(&self.shared.config.queue, &template);
-            let free = self.shared.config.parallel_starts.saturating_sub(self.starting.len());
+            self.nudge_moved(&view);
+            self.show(&view);
+            let free = self.shared.config.parallel_starts.saturating_sub(self.making.len());
             let plan = self.keeper.plan(&view, free, os::monotonic_ns());
             again_at = [again_at, plan.again_at].into_iter().flatten().min();
             self.act(&template, plan);
         }
         again_at
+    }
+
+    /// Once events come and every template was compared with what it was, the queue can be trusted.
+    fn trust_if_compared(&mut self, templates: &[QubeName]) {
+        if self.trust.is_some() || templates.iter().any(|template| self.shared.queue(template).is_err()) {
+            return;
+        }
+        if recover::compare(&self.shared) {
+            // A claimer that looks at this very moment makes it fail; then the next look succeeds.
+            self.trust = KeeperLock::take(&self.shared.config.queue).unwrap_or_default();
+        }
+        if self.trust.is_none() {
+            drop(self.events.send(Reason::Moved));
+        }
+    }
+
+    /// Tells the threads whose reservation is no longer where they left it.
+    fn nudge_moved(&self, view: &View) {
+        let mine = view.seen.iter().filter(|seen| seen.place > Place::Starting);
+        for nudges in mine.filter_map(|seen| self.making.get(&seen.file)) {
+            // A thread that no longer listens has ended or needs no nudge.
+            drop(nudges.send(Nudge::Moved));
+        }
+    }
+
+    /// Shows clients the list of a template (spec/disposables.md, section 4), where that is ours to do.
+    fn show(&mut self, view: &View) {
+        let waiting = [Place::Ready, Place::Starting];
+        let of = |place| view.seen.iter().filter(move |seen| seen.place == place);
+        let names = waiting.into_iter().flat_map(of).filter_map(|seen| seen.entry.as_ref());
+        let list = names.map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(" ");
+        if self.lists.get(&view.template) == Some(&list) {
+            return;
+        }
+        let template = QubeRef::Name(view.template.clone());
+        match self.shared.admin.feature_set(&template, "preload-dispvm", &list) {
+            Err(error) if !start::is_not_ours(&error) => {
+                log::debug!("{}: the list of preloaded ones is not shown: {error}", view.template);
+            }
+            _ => drop(self.lists.insert(view.template.clone(), list)),
+        }
     }
 
     fn act(&mut self, template: &QubeName, plan: Plan) {
@@ -159,6 +232,11 @@ impl Driver {
                         Err(error) => log::error!("cannot take {name} out of the queue: {error}"),
                     }
                 }
+                Action::SayShort(count) => {
+                    let text = format!("Not preloading '{count}' disposable(s) due to insufficient memory");
+                    self.shared.tell(Event::now(WHO, "short-of-memory", template.as_str(), text));
+                }
+                Action::Release(entry) => destroy::release(&self.shared, entry),
                 Action::Destroy { place, file, entry } => {
                     destroy::in_background(&self.shared, template, place, file, entry, &self.events);
                 }
@@ -168,13 +246,12 @@ impl Driver {
 
     fn start(&mut self, template: &QubeName) {
         let Some(limits) = self.templates.limits(template) else { return };
-        self.labels += 1;
-        let label = format!("{}-{}", std::process::id(), self.labels);
+        let label = Reservation::label(ProcessId::own(), os::monotonic_ns());
         let reserved = self.shared.queue(template).and_then(|queue| queue.reserve(&label, limits.max));
         match reserved {
             Ok(Some(reservation)) => {
-                self.starting.insert(label);
-                start::in_background(&self.shared, template, reservation, &self.events);
+                let nudges = start::in_background(&self.shared, template, reservation, &self.events);
+                self.making.insert(label, nudges);
             }
             Ok(None) => {}
             Err(error) => log::error!("cannot reserve room in the queue of {template}: {error}"),
@@ -184,29 +261,40 @@ impl Driver {
     /// Takes one reason in. Returns whether the next look has to ask the hypervisor about each waiting disposable.
     fn note(&mut self, reason: Reason) -> bool {
         match reason {
-            Reason::Moved | Reason::Stop => false,
+            Reason::Moved | Reason::Stop | Reason::Reload => false,
             Reason::Started { template, label } => {
-                self.starting.remove(&label);
+                self.making.remove(&label);
                 self.keeper.started(&template);
                 false
             }
-            Reason::StartFailed { template, label } => {
-                self.starting.remove(&label);
-                let wait = self.keeper.failed(&template, os::monotonic_ns());
-                log::warn!("the next disposable of {template} is tried in {} s", wait.as_secs());
+            Reason::StartFailed { template, label, failure } => {
+                self.making.remove(&label);
+                match self.keeper.failed(&template, failure, os::monotonic_ns()) {
+                    Some(wait) => {
+                        log::warn!("the next disposable of {template} is tried in {} s", wait.as_secs());
+                    }
+                    None => {
+                        log::error!("no more disposables of {template} are tried until something changes");
+                    }
+                }
                 false
             }
             Reason::NotDestroyed { template, place, file } => {
-                self.keeper.not_destroyed(&template, place, &file);
+                self.keeper.not_destroyed(&template, place, &file, os::monotonic_ns());
                 false
             }
             Reason::Admin(event) => {
+                self.following = true;
                 for change in self.templates.note(&self.shared, &event) {
                     self.keeper.changed(&change.template, change.delay, os::monotonic_ns());
                 }
                 event.name.starts_with("domain-") && !event.name.starts_with("domain-feature")
             }
             Reason::AdminLost => {
+                // What changes now nobody tells: the queue is not to be trusted until it was compared again.
+                self.following = false;
+                self.trust = None;
+                self.lists.clear();
                 self.templates.forget();
                 true
             }
@@ -224,15 +312,19 @@ impl Driver {
         }
     }
 
-    /// What an earlier keeper, killed anywhere, may have left (promise P5). The places themselves are repaired by the
-    /// first look; here: counters, and disposables that never made it into a place.
-    fn recover(&mut self) {
-        for template in Queue::templates(&self.shared.config.queue).unwrap_or_default() {
-            if let Err(error) = self.shared.queue(&template).and_then(|queue| queue.recount()) {
-                log::error!("cannot recount the queue of {template}: {error}");
+    /// SIGHUP: the configuration is read anew. What is under way ends by the old one; a broken file changes nothing.
+    fn reload(&mut self) {
+        match Config::load() {
+            Ok(config) if config.queue != self.shared.config.queue => {
+                log::error!("another queue directory needs a restart; the configuration stays as it was");
             }
+            Ok(config) => {
+                log::info!("configuration read anew");
+                self.shared = Shared::new(config);
+                self.templates.forget();
+            }
+            Err(error) => log::error!("{error}; the configuration stays as it was"),
         }
-        destroy::strays(&self.shared);
     }
 
     /// Empties the queue by kill, so that host suspend and shutdown find no paused qube (design, section 5).
@@ -247,4 +339,6 @@ impl Driver {
 
 /// Waiting disposables are looked at this often even if nothing happens.
 const HEALTH_LOOK: Duration = Duration::from_secs(30);
+/// How long the keeper waits for a queue's lock.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 const WHO: &str = "keeper";

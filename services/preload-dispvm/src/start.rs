@@ -1,33 +1,42 @@
-//! Making one disposable: create, start, check, pause, enqueue.
+//! Making one disposable: create, start, check, squeeze, pause, enqueue; or hand it over running to a call that reserved
+//! it meanwhile (M2).
 
+use crate::check::{self, Nudge, Verdict};
+use crate::squeeze::{self, LONGEST_SQUEEZE};
 use crate::watch::Reason;
 use crate::{Shared, WHO};
+use admin::{AdminError, ErrorClass};
 use disposable::entry::Entry;
-use disposable::queue::{Place, Reservation};
+use disposable::keeper::Failure;
+use disposable::queue::{Place, Queue, Reservation, Standing};
 use hypervisor::Hypervisor;
 use names::{DomId, Generation, QubeName, QubeRef, Uuid};
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{SystemTime, UNIX_EPOCH};
 use trace::Event;
 
-/// Runs in a thread of its own, so that one that hangs holds up no other.
+/// Runs in a thread of its own, so that one that hangs holds up no other. Returns how to tell it that its reservation
+/// moved.
 pub(crate) fn in_background(
     shared: &Arc<Shared>,
     template: &QubeName,
     reservation: Reservation,
     reasons: &Sender<Reason>,
-) {
+) -> Sender<Nudge> {
     let (shared, template, sender) = (shared.clone(), template.clone(), reasons.clone());
+    let (nudge, nudges) = mpsc::channel();
+    let own = nudge.clone();
     let label = reservation.label.clone();
-    let failed = Reason::StartFailed { template: template.clone(), label: label.clone() };
+    let failed =
+        Reason::StartFailed { template: template.clone(), label: label.clone(), failure: Failure::Start };
     let work = move || {
-        let reason = match make(&shared, &template, &reservation) {
+        let reason = match make(&shared, &template, &reservation, (&own, &nudges)) {
             Ok(()) => Reason::Started { template, label },
-            Err(error) => {
+            Err((failure, error)) => {
                 shared.tell(Event::now(WHO, "not-preloaded", template.as_str(), error));
-                Reason::StartFailed { template, label }
+                Reason::StartFailed { template, label, failure }
             }
         };
         // The keeper that no longer listens is about to end.
@@ -36,11 +45,76 @@ pub(crate) fn in_background(
     if std::thread::Builder::new().name("start".into()).spawn(work).is_err() {
         drop(reasons.send(failed));
     }
+    nudge
 }
 
-fn make(shared: &Shared, template: &QubeName, reservation: &Reservation) -> Result<(), String> {
+type Failed = (Failure, String);
+type Nudges<'a> = (&'a Sender<Nudge>, &'a Receiver<Nudge>);
+
+fn make(
+    shared: &Shared,
+    template: &QubeName,
+    reservation: &Reservation,
+    nudges: Nudges<'_>,
+) -> Result<(), Failed> {
     let begun = os::monotonic_ns();
     let queue = shared.queue(template).map_err(|error| failure("open the queue of", template, error))?;
+    let mut created = None;
+    let result = bring_up(shared, template, reservation, &queue, &mut created, nudges);
+    match result {
+        Ok((name, made)) => {
+            let ready = queue.count(Place::Ready).unwrap_or(0);
+            let event = match made {
+                Made::Preloaded => Event::now(
+                    WHO,
+                    "preloaded",
+                    name.as_str(),
+                    format!("{name} preloaded: started, checked, paused"),
+                ),
+                Made::HandedOver => Event::now(
+                    WHO,
+                    "handed-over",
+                    name.as_str(),
+                    format!("{name} handed over to a call that waited"),
+                ),
+            };
+            shared.tell(event.since(begun).with("ready", ready));
+            Ok(())
+        }
+        Err(error) => {
+            undo(shared, reservation, &queue, created);
+            Err(error)
+        }
+    }
+}
+
+/// A failed one leaves the queue at once (users.md M3). Its file stays until its domain is gone: the keeper tries again
+/// what fails here.
+fn undo(shared: &Shared, reservation: &Reservation, queue: &Queue, created: Option<Uuid>) {
+    if let Err(error) = queue.abandon(reservation) {
+        log::error!("cannot free the room of the disposable that failed: {error}");
+    }
+    if let Some(uuid) = created {
+        if let Err(error) = crate::destroy::end(shared, &QubeRef::Uuid(uuid)) {
+            log::error!("cannot destroy the disposable that failed: {error}");
+        }
+    }
+}
+
+enum Made {
+    Preloaded,
+    HandedOver,
+}
+
+fn bring_up(
+    shared: &Shared,
+    template: &QubeName,
+    reservation: &Reservation,
+    queue: &Queue,
+    created: &mut Option<Uuid>,
+    nudges: Nudges<'_>,
+) -> Result<(QubeName, Made), Failed> {
+    check::unsupported(shared, template).map_err(|missing| (Failure::Check, missing))?;
     // Read before the disposable exists: what changes meanwhile makes it stale.
     let generation =
         queue.generation().map_err(|error| failure("read the generation of", template, error))?;
@@ -48,75 +122,106 @@ fn make(shared: &Shared, template: &QubeName, reservation: &Reservation) -> Resu
         .admin
         .create_disposable(&QubeRef::Name(template.clone()))
         .map_err(|error| failure("create a disposable of", template, error))?;
-    let result = bring_up(shared, template, generation, uuid, reservation, &queue);
-    match result {
-        Ok(name) => {
-            let ready = queue.count(Place::Ready).unwrap_or(0);
-            let text = format!("{name} preloaded: started, checked, paused");
-            shared.tell(Event::now(WHO, "preloaded", name.as_str(), text).since(begun).with("ready", ready));
-            Ok(())
+    *created = Some(uuid);
+    let mut entry = entry_of(shared, template, generation, uuid)?;
+    let name = entry.name.clone();
+    let making = Making { shared, queue, reservation, name: &name };
+    making.note(&entry)?;
+    mark(shared, uuid, "preload-dispvm-in-progress", "1")?;
+    mark(shared, uuid, "internal", "1")?;
+    shared.admin.start(&QubeRef::Uuid(uuid)).map_err(|error| failure("start", &name, error))?;
+    entry.domid =
+        domid_of(shared, &name).ok_or_else(|| failure("find the domain id of", &name, "no qrexec socket"))?;
+    // Anything may have happened to the reservation during the start; from here on moves come as nudges.
+    if making.note(&entry)? == Next::HandOver {
+        return making.hand_over(&entry);
+    }
+    let still_waits = || matches!(queue.standing(reservation), Ok(Standing::Waiting));
+    let verdict = check::healthy(shared, &name, template, nudges, still_waits)
+        .map_err(|cause| (Failure::Check, format!("cannot check {name}: {cause}")))?;
+    if matches!(verdict, Verdict::Moved) && making.next()? == Next::HandOver {
+        return making.hand_over(&entry);
+    }
+    let squeezing = squeeze::begin(shared, &QubeRef::Uuid(uuid), entry.domid, nudges.0);
+    if squeezing.map_err(|error| failure("squeeze", &name, error))? {
+        check::squeezed_or_moved(nudges.1, LONGEST_SQUEEZE, still_waits);
+        if making.next()? == Next::HandOver {
+            return making.hand_over(&entry);
         }
-        Err(error) => {
-            if let Err(kill) = crate::destroy::end(shared, &QubeRef::Uuid(uuid)) {
-                log::error!("cannot destroy the disposable that failed: {kill}");
-            }
-            // A failed one leaves the queue at once (users.md M3).
-            if let Err(forget) = queue.forget(Place::Starting, &reservation.label) {
-                log::error!("cannot free the room of the disposable that failed: {forget}");
-            }
-            Err(error)
+    }
+    shared.hypervisor.pause(entry.domid).map_err(|error| failure("pause", &name, error))?;
+    mark(shared, uuid, "preload-dispvm-completed", "1")?;
+    mark(shared, uuid, "preload-dispvm-in-progress", "")?;
+    if queue.enqueue(reservation).map_err(|error| failure("enqueue", &name, error))? {
+        return Ok((name, Made::Preloaded));
+    }
+    // Reserved while it was being paused: nobody but this thread can have paused it, so one wake-up wakes it.
+    making.next()?;
+    shared.hypervisor.unpause(entry.domid).map_err(|error| failure("wake", &name, error))?;
+    making.hand_over(&entry)
+}
+
+/// One reservation and its disposable.
+struct Making<'a> {
+    shared: &'a Shared,
+    queue: &'a Queue,
+    reservation: &'a Reservation,
+    name: &'a QubeName,
+}
+
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoOn,
+    HandOver,
+}
+
+impl Making<'_> {
+    fn note(&self, entry: &Entry) -> Result<Next, Failed> {
+        self.judge(self.queue.note(self.reservation, entry))
+    }
+
+    fn next(&self) -> Result<Next, Failed> {
+        self.judge(self.queue.standing(self.reservation))
+    }
+
+    fn judge(&self, standing: std::io::Result<Standing>) -> Result<Next, Failed> {
+        match standing.map_err(|error| failure("note", self.name, error))? {
+            Standing::Waiting => Ok(Next::GoOn),
+            Standing::Reserved(_) => Ok(Next::HandOver),
+            Standing::Gone => Err(failure("keep", self.name, "its reservation was taken away meanwhile")),
         }
+    }
+
+    fn hand_over(&self, entry: &Entry) -> Result<(QubeName, Made), Failed> {
+        log::debug!("{}: reserved while it started", self.shared.config.queue.display());
+        self.judge(self.queue.hand_over(self.reservation, entry))?;
+        Ok((self.name.clone(), Made::HandedOver))
     }
 }
 
-fn bring_up(
+fn entry_of(
     shared: &Shared,
     template: &QubeName,
     generation: Generation,
     uuid: Uuid,
-    reservation: &Reservation,
-    queue: &disposable::queue::Queue,
-) -> Result<QubeName, String> {
+) -> Result<Entry, Failed> {
     let qube = QubeRef::Uuid(uuid);
     let name = shared.admin.name_of(&qube).map_err(|error| failure("learn the name of", &qube, error))?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
     let template = template.clone();
-    let mut entry =
-        Entry { name: name.clone(), uuid, domid: DomId::DOM0, template, generation, created, claimer: None };
-    let note =
-        |entry: &Entry| queue.note(reservation, entry).map_err(|error| failure("note", &entry.name, error));
-    note(&entry)?;
-    let feature = |feature, value| {
-        shared.admin.feature_set(&qube, feature, value).map_err(|error| failure("mark", &name, error))
-    };
-    feature("preload-dispvm-in-progress", "1")?;
-    feature("internal", "1")?;
-    shared.admin.start(&qube).map_err(|error| failure("start", &name, error))?;
-    entry.domid =
-        domid_of(shared, &name).ok_or_else(|| failure("find the domain id of", &name, "no qrexec socket"))?;
-    healthy(shared, &name)?;
-    shared.hypervisor.pause(entry.domid).map_err(|error| failure("pause", &name, error))?;
-    note(&entry)?;
-    feature("preload-dispvm-completed", "1")?;
-    feature("preload-dispvm-in-progress", "")?;
-    match queue.enqueue(reservation) {
-        Ok(true) => Ok(name),
-        Ok(false) => Err(failure("enqueue", &name, "its reservation was taken away meanwhile")),
-        Err(error) => Err(failure("enqueue", &name, error)),
+    Ok(Entry { name, uuid, domid: DomId::DOM0, template, generation, created, claimer: None })
+}
+
+/// Features for clients. qubesd keeps the preload features for itself (R20): there they are not ours to set.
+fn mark(shared: &Shared, uuid: Uuid, feature: &str, value: &str) -> Result<(), Failed> {
+    match shared.admin.feature_set(&QubeRef::Uuid(uuid), feature, value) {
+        Err(error) if !is_not_ours(&error) => Err(failure("mark", &QubeRef::Uuid(uuid), error)),
+        _ => Ok(()),
     }
 }
 
-/// The service that says that a qube is up (spec/disposables.md R61).
-fn healthy(shared: &Shared, name: &QubeName) -> Result<(), String> {
-    let vchan = vchan::Config { dir: shared.config.vchan_directory.clone(), own: DomId::DOM0 };
-    let client = qrexec::client::Client { socket_dir: shared.config.qrexec_sockets.clone(), vchan };
-    let service = "qubes.WaitForRunningSystem";
-    let command = format!("DEFAULT:QUBESRPC {service}+ dom0");
-    match crate::look::run_quietly(&client, name, &command, shared.config.start_timeout) {
-        Ok(0) => Ok(()),
-        Ok(code) => Err(failure("check", name, format!("{service} ended with exit code {code}"))),
-        Err(cause) => Err(failure("check", name, format!("{service}: {cause}"))),
-    }
+pub(crate) fn is_not_ours(error: &AdminError) -> bool {
+    error.class() == Some(&ErrorClass::PermissionDenied)
 }
 
 /// The daemon's socket of a qube is named by domain id; the name is a link to it (spec/qrexec-wire.md 1.4).
@@ -125,6 +230,6 @@ fn domid_of(shared: &Shared, name: &QubeName) -> Option<DomId> {
     link.file_name()?.to_str()?.strip_prefix("qrexec.")?.parse().ok()
 }
 
-fn failure(step: &str, object: &dyn Display, cause: impl Display) -> String {
-    format!("cannot {step} {object}: {cause}")
+fn failure(step: &str, object: &dyn Display, cause: impl Display) -> Failed {
+    (Failure::Start, format!("cannot {step} {object}: {cause}"))
 }

@@ -1,6 +1,7 @@
 //! Reasons to look: a file moved, an event of the Admin API, a finished start, a signal.
 
 use crate::Shared;
+use disposable::keeper::Failure;
 use disposable::queue::{Place, place_path};
 use names::QubeName;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -19,13 +20,15 @@ pub(crate) enum Reason {
     /// A disposable was made and waits.
     Started { template: QubeName, label: String },
     /// A disposable could not be made; the thread that tried has said why.
-    StartFailed { template: QubeName, label: String },
+    StartFailed { template: QubeName, label: String, failure: Failure },
     /// A disposable could not be destroyed.
     NotDestroyed { template: QubeName, place: Place, file: String },
     /// Something happened to a qube.
     Admin(admin::protocol::Event),
     /// The event stream broke: what was known may be old.
     AdminLost,
+    /// SIGHUP.
+    Reload,
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -63,14 +66,15 @@ impl Places {
     }
 }
 
-/// SIGTERM and SIGINT become [`Reason::Stop`].
+/// SIGTERM and SIGINT become [`Reason::Stop`], SIGHUP becomes [`Reason::Reload`].
 pub(crate) fn signals(reasons: Sender<Reason>) -> io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if signals.forever().next().is_some() {
+        for signal in signals.forever() {
+            let reason = if signal == SIGHUP { Reason::Reload } else { Reason::Stop };
             // The keeper that no longer listens is about to end anyway.
-            drop(reasons.send(Reason::Stop));
+            drop(reasons.send(reason));
         }
     })?;
     Ok(())

@@ -5,7 +5,7 @@ mod words;
 
 use crate::config::Config;
 use crate::error::CallError;
-use crate::queue::{KeeperLock, Queue};
+use crate::queue::{KeeperLock, LockError, Queue};
 use crate::request::Request;
 use crate::resolve::{self, Template};
 use crate::{cold, wake};
@@ -59,7 +59,15 @@ impl Dom0 {
         let template = self.resolve(request, began)?;
         let queue = self.queue(&template)?;
         loop {
-            let mut disposable = match self.take_ready(queue.as_ref())? {
+            let ready = self.take_ready(queue.as_ref(), wake::take)?;
+            // None is ready: one that is starting is sooner there than a new one (M2).
+            let ready = match ready {
+                None => self.take_ready(queue.as_ref(), |queue, hypervisor| {
+                    wake::await_reserved(queue, hypervisor, self.config.start_timeout.mul_f64(1.2))
+                })?,
+                some => some,
+            };
+            let mut disposable = match ready {
                 Some(preloaded) => preloaded,
                 None => self.start_cold(&template, queue.as_ref())?,
             };
@@ -111,10 +119,14 @@ impl Dom0 {
             .map_err(|error| CallError::trouble("open the queue of", &template.name, error))
     }
 
-    fn take_ready<'a>(&'a self, queue: Option<&'a Queue>) -> Result<Option<Disposable<'a>>, CallError> {
+    fn take_ready<'a>(
+        &'a self,
+        queue: Option<&'a Queue>,
+        take: impl Fn(&'a Queue, &dyn Hypervisor) -> Result<wake::Taken<'a>, LockError>,
+    ) -> Result<Option<Disposable<'a>>, CallError> {
         let Some(queue) = queue else { return Ok(None) };
         let start = os::monotonic_ns();
-        let taken = match wake::take(queue, &self.hypervisor as &dyn Hypervisor) {
+        let taken = match take(queue, &self.hypervisor as &dyn Hypervisor) {
             Ok(taken) => taken,
             Err(error) => {
                 log::warn!("{error}; starting a fresh disposable instead");

@@ -68,8 +68,21 @@ impl Limits {
 /// # Errors
 /// Anything else.
 pub fn parse_max(value: &str) -> Result<usize, FeatureError> {
+    let number = digits("preload-dispvm-max", value)?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// `preload-dispvm-threshold`: MiB that are to stay free, decimal digits, or empty for 0 (R24, R30).
+///
+/// # Errors
+/// Anything else.
+pub fn parse_threshold(value: &str) -> Result<u64, FeatureError> {
+    digits("preload-dispvm-threshold", value)
+}
+
+fn digits(feature: &'static str, value: &str) -> Result<u64, FeatureError> {
     let error = || FeatureError {
-        feature: "preload-dispvm-max",
+        feature,
         value: names::printable(value.as_bytes()).to_string(),
         expected: "a whole number",
     };
@@ -124,10 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn r21_r23_bad_values() {
+    fn r21_r23_r24_bad_values() {
         for bad in ["x", "-1", "1.5", "99999999999999999999999"] {
             assert!(parse_max(bad).is_err(), "{bad}");
+            assert!(parse_threshold(bad).is_err(), "{bad}");
         }
+        assert_eq!(parse_threshold(""), Ok(0));
+        assert_eq!(parse_threshold("1024"), Ok(1024));
         for bad in ["x", "inf", "nan", "1e300"] {
             assert!(parse_delay(bad).is_err(), "{bad}");
         }

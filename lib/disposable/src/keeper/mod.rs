@@ -4,10 +4,15 @@
 //! acts on the difference. What it remembers between two looks (delays, back-off) may be lost without harm, so a
 //! crash at any point is repaired by the next look (promise P5).
 
+mod fingerprint;
 mod limits;
+mod memory;
 mod plan;
+pub mod qmemman;
 
-pub use limits::{Delay, FeatureError, Limits, parse_delay, parse_max};
+pub use fingerprint::fingerprint;
+pub use limits::{Delay, FeatureError, Limits, parse_delay, parse_max, parse_threshold};
+pub use memory::Failure;
 pub use plan::{Action, Domain, Keeper, Plan, Seen, View};
 
 /// Whether a change of this property of a template makes its waiting disposables stale

@@ -1,7 +1,8 @@
 //! The caller's side: take the oldest ready disposable, then say how far the call has come.
 
 use super::counters::{Counters, file_name};
-use super::{LockError, Queue};
+use super::lock::QueueLock;
+use super::{LockError, Place, Queue};
 use crate::entry::Entry;
 use names::{Generation, QubeName};
 use nix::fcntl::OFlag;
@@ -34,7 +35,8 @@ pub struct Discarded {
 pub struct Claimed<'a> {
     queue: &'a Queue,
     entry: Entry,
-    place: &'static str,
+    place: Place,
+    file: String,
 }
 
 impl Queue {
@@ -45,19 +47,26 @@ impl Queue {
     /// The lock cannot be had in time, or a rename fails: the caller then starts cold.
     pub fn claim(&self, claimer: ProcessId) -> Result<Claim<'_>, LockError> {
         let lock = self.lock()?;
-        let generation = self.generation().map_err(LockError::Io)?;
-        let mut counters = Counters::read(&lock).map_err(LockError::Io)?;
+        self.claim_under(&lock, claimer).map_err(LockError::Io)
+    }
+
+    pub(super) fn claim_under(&self, lock: &QueueLock, claimer: ProcessId) -> io::Result<Claim<'_>> {
+        let generation = self.generation()?;
+        let mut counters = Counters::read(lock)?;
         let mut discarded = Vec::new();
         let mut claimed = None;
         while claimed.is_none() && counters.head < counters.tail {
-            match self.take(&file_name(counters.head), generation, claimer).map_err(LockError::Io)? {
+            match self.take(&file_name(counters.head), generation, claimer)? {
                 Taken::Gap => {}
                 Taken::Discarded(entry) => discarded.push(entry),
-                Taken::Entry(entry) => claimed = Some(Claimed { queue: self, entry, place: "claimed" }),
+                Taken::Entry(entry) => {
+                    let file = entry.name.to_string();
+                    claimed = Some(self.claimed(entry, file));
+                }
             }
             counters.head += 1;
         }
-        counters.write(&lock).map_err(LockError::Io)?;
+        counters.write(lock)?;
         Ok(Claim { claimed, discarded })
     }
 
@@ -71,11 +80,12 @@ impl Queue {
         let entry = match usable(&mut opened, current) {
             Ok(entry) => entry,
             Err(discarded) => {
-                self.rename(&from, &format!("done/{file}"))?;
-                return Ok(Taken::Discarded(discarded.unwrap_or_else(|| Discarded {
+                let discarded = discarded.unwrap_or_else(|| Discarded {
                     name: file.to_owned(),
                     reason: "its file in the queue cannot be read".into(),
-                })));
+                });
+                self.rename(&from, &format!("done/{}", discarded.name))?;
+                return Ok(Taken::Discarded(discarded));
             }
         };
         // The claimer is noted before the move: whoever dies in between leaves an entry that says that it was touched.
@@ -88,10 +98,17 @@ impl Queue {
     /// this process dies.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The lock cannot be had in time, or the file cannot be written.
     pub fn adopt(&self, entry: Entry) -> io::Result<Claimed<'_>> {
-        self.write_file(&format!("claimed/{}", entry.name), &entry.to_string())?;
-        Ok(Claimed { queue: self, entry, place: "claimed" })
+        let _lock = self.lock()?;
+        let file = entry.name.to_string();
+        self.write_file(&format!("claimed/{file}"), &entry.to_string())?;
+        Ok(self.claimed(entry, file))
+    }
+
+    /// What lies as `claimed/FILE` and belongs to this process.
+    pub(super) fn claimed(&self, entry: Entry, file: String) -> Claimed<'_> {
+        Claimed { queue: self, entry, place: Place::Claimed, file }
     }
 }
 
@@ -132,31 +149,32 @@ impl Claimed<'_> {
 
     /// Says that the hand-over has happened: the keeper may refill. One rename; never waits (promise P6).
     pub fn used(&mut self) {
-        self.shift("used");
+        self.shift(Place::Used);
     }
 
     /// Says that the call has ended: the keeper destroys the disposable. One rename; never waits (promise P6).
     pub fn done(mut self) {
-        self.shift("done");
+        self.shift(Place::Done);
     }
 
     /// The file belongs to this process alone, so no lock is needed. A rename that fails leaves the file where it is,
     /// with a claimer that is soon dead: the keeper's next pass destroys the disposable all the same.
-    fn shift(&mut self, to: &'static str) {
+    fn shift(&mut self, to: Place) {
         if self.place == to {
             return;
         }
-        let (from, onto) =
-            (format!("{}/{}", self.place, self.entry.name), format!("{to}/{}", self.entry.name));
+        let from = format!("{}/{}", self.place.as_str(), self.file);
+        let onto = format!("{}/{}", to.as_str(), self.entry.name);
         if let Err(error) = self.queue.rename(&from, &onto) {
             log::warn!("cannot move {from} to {onto}: {error}; the keeper will find it");
         }
         self.place = to;
+        self.file = self.entry.name.to_string();
     }
 }
 
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
-        self.shift("done");
+        self.shift(Place::Done);
     }
 }

@@ -84,23 +84,42 @@ impl From<LockError> for io::Error {
     }
 }
 
-/// Held by the keeper as long as it lives. While nobody holds it, generations cannot be trusted (promise P11).
+/// Held by the keeper for all its life, so that there is one.
 #[derive(Debug)]
-pub struct KeeperLock(#[allow(dead_code, reason = "held, never read")] Flock<File>);
+pub struct SoleKeeper(#[allow(dead_code, reason = "held, never read")] Flock<File>);
 
-impl KeeperLock {
+impl SoleKeeper {
     /// Becomes the keeper of the queues below `root`. `Ok(None)` when another one lives.
     ///
     /// # Errors
     /// The directory or the file cannot be made.
     pub fn take(root: &Path) -> io::Result<Option<Self>> {
-        fs::create_dir_all(root)?;
-        let file = File::options().create(true).truncate(false).write(true).open(root.join("keeper"))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Self(lock))),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, error)) => Err(error.into()),
-        }
+        Ok(exclusive(root, "keeper.sole")?.map(Self))
+    }
+}
+
+fn exclusive(root: &Path, name: &str) -> io::Result<Option<Flock<File>>> {
+    fs::create_dir_all(root)?;
+    let file = File::options().create(true).truncate(false).write(true).open(root.join(name))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
+/// Held by the keeper while it hears of every change. While nobody holds it, generations cannot be trusted
+/// (promise P11).
+#[derive(Debug)]
+pub struct KeeperLock(#[allow(dead_code, reason = "held, never read")] Flock<File>);
+
+impl KeeperLock {
+    /// Says that the queues below `root` can be trusted. `Ok(None)` when another keeper says so.
+    ///
+    /// # Errors
+    /// The directory or the file cannot be made.
+    pub fn take(root: &Path) -> io::Result<Option<Self>> {
+        Ok(exclusive(root, "keeper")?.map(Self))
     }
 
     /// Whether a keeper lives.

@@ -2,9 +2,12 @@
 //! executables and the keeper.
 //!
 //! ```text
-//! QUEUE/keeper                      locked by the living keeper
+//! QUEUE/keeper                      locked by the living keeper while generations can be trusted
+//! QUEUE/keeper.sole                 locked by the living keeper
+//! QUEUE/boot                        the boot of the machine that the queues are of
 //! QUEUE/TEMPLATE/lock               locked by whoever moves entries; holds the counters "HEAD TAIL"
 //! QUEUE/TEMPLATE/generation         the template's generation
+//! QUEUE/TEMPLATE/fingerprint        what the template was like when its generation began
 //! QUEUE/TEMPLATE/starting/LABEL     room reserved for one that is being made
 //! QUEUE/TEMPLATE/ready/NUMBER       started, checked, paused; first in, first out
 //! QUEUE/TEMPLATE/claimed/NAME       taken by a call, not yet handed over
@@ -12,7 +15,8 @@
 //! QUEUE/TEMPLATE/done/NAME          to be destroyed
 //! ```
 //!
-//! An entry moves down this list by one rename under the lock, never up (promise P2). The kernel frees the lock when
+//! An entry moves down this list by one rename under the lock, never up (promise P2). A call that finds none ready moves
+//! the oldest `starting/LABEL` to `claimed/LABEL`: then the keeper hands it over running. The kernel frees the lock when
 //! its holder dies. HEAD and TAIL are hints that keep a claim as quick at 1,024 entries as at one: a claim opens
 //! `ready/HEAD` directly and steps over gaps; a crash between a rename and the counters' update leaves just a gap.
 
@@ -20,12 +24,16 @@ mod claim;
 mod counters;
 mod lock;
 mod place;
+mod recover;
+mod reserved;
 mod room;
 
 pub use claim::{Claim, Claimed, Discarded};
-pub use lock::{KeeperLock, LockError};
+pub use lock::{KeeperLock, LockError, SoleKeeper};
 pub use place::{Listed, Place};
-pub use room::Reservation;
+pub use recover::{is_of_another_boot, note_boot};
+pub use reserved::{ClaimOrReserved, Outcome, Reserved};
+pub use room::{Reservation, Standing};
 
 use lock::QueueLock;
 use names::{Generation, QubeName};
@@ -139,9 +147,9 @@ impl Queue {
         Ok(text)
     }
 
-    /// Replaces a file: written beside it, then renamed over it.
+    /// Replaces a file: written beside the places, then renamed over it. Under the lock only.
     fn write_file(&self, path: &str, text: &str) -> io::Result<()> {
-        let fresh = format!("{path}.new");
+        let fresh = format!("{}.new", path.rsplit('/').next().unwrap_or(path));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
         io::Write::write_all(&mut self.open_file(&fresh, flags)?, text.as_bytes())?;
         self.rename(&fresh, path)

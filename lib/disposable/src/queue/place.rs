@@ -1,10 +1,11 @@
 //! The places of a queue and what lies in them.
 
 use super::Queue;
-use crate::entry::Entry;
+use crate::entry::{Entry, claimer_of};
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use os::process::ProcessId;
 use std::io;
 
 /// Where an entry is; it only ever moves to a later place (promise P2).
@@ -46,6 +47,8 @@ pub struct Listed {
     pub file: String,
     /// What it says; `None` when it cannot be read as an entry (for example a reservation that has no qube yet).
     pub entry: Option<Entry>,
+    /// Who claimed it; a reservation may be claimed before it has a qube.
+    pub claimer: Option<ProcessId>,
 }
 
 impl Queue {
@@ -59,7 +62,9 @@ impl Queue {
         let mut listed = Vec::with_capacity(files.len());
         for file in files {
             match self.read_file(&format!("{}/{file}", place.as_str())) {
-                Ok(text) => listed.push(Listed { entry: Entry::parse(&text), file }),
+                Ok(text) => {
+                    listed.push(Listed { entry: Entry::parse(&text), claimer: claimer_of(&text), file });
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -75,13 +80,19 @@ impl Queue {
         Ok(self.files(place)?.len())
     }
 
-    /// Moves a file to `done/` so that the keeper destroys its disposable. `Ok(false)` when somebody moved it before.
+    /// Moves a file to `done/`, under the name of its disposable if it has one, so that the keeper destroys it.
+    /// `Ok(false)` when somebody moved it before.
     ///
     /// # Errors
     /// The lock cannot be had in time, or the rename fails.
     pub fn discard(&self, place: Place, file: &str) -> io::Result<bool> {
         let _lock = self.lock()?;
-        match self.rename(&format!("{}/{file}", place.as_str()), &format!("done/{file}")) {
+        let from = format!("{}/{file}", place.as_str());
+        let name = match self.read_file(&from) {
+            Ok(text) => Entry::parse(&text).map_or_else(|| file.to_owned(), |entry| entry.name.to_string()),
+            Err(_) => file.to_owned(),
+        };
+        match self.rename(&from, &format!("done/{name}")) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -101,8 +112,12 @@ impl Queue {
     }
 
     pub(super) fn files(&self, place: Place) -> io::Result<Vec<String>> {
+        self.files_of(place.as_str())
+    }
+
+    pub(super) fn files_of(&self, directory: &str) -> io::Result<Vec<String>> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut directory = Dir::openat(self.dir(), place.as_str(), flags, Mode::empty())?;
+        let mut directory = Dir::openat(self.dir(), directory, flags, Mode::empty())?;
         let mut files = Vec::new();
         for entry in directory.iter() {
             let entry = entry?;

@@ -1,0 +1,74 @@
+//! Memory: how much is free, and what a disposable gives back before its pause (M23).
+
+use crate::Shared;
+use crate::check::Nudge;
+use disposable::keeper::qmemman::{self, Answer};
+use names::{DomId, QubeName, QubeRef};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+/// How many more disposables of a template the free memory holds; `usize::MAX` when nobody knows (R55).
+pub(crate) fn affordable(shared: &Shared, template: &QubeName, threshold: u64) -> usize {
+    let Ok(text) = std::fs::read_to_string(&shared.config.available_memory) else { return usize::MAX };
+    let memory = shared.admin.property_get(&QubeRef::Name(template.clone()), "memory");
+    let each = memory.ok().and_then(|memory| memory.value.parse().ok());
+    each.and_then(|each| qmemman::affordable(&text, threshold, each)).unwrap_or(usize::MAX)
+}
+
+/// Asks qmemman in a thread of its own; the answer, whichever, comes as a nudge. `Ok(false)` when there is no qmemman or
+/// the disposable does not take part: nothing will come.
+pub(crate) fn begin(
+    shared: &Shared,
+    qube: &QubeRef,
+    domid: DomId,
+    nudges: &Sender<Nudge>,
+) -> Result<bool, String> {
+    let socket = shared.config.qmemman_socket.clone();
+    let takes_part = || shared.admin.property_get(qube, "maxmem").is_ok_and(|maxmem| maxmem.value != "0");
+    if !socket.exists() || !takes_part() {
+        return Ok(false);
+    }
+    let stream = os::socket::connect(&socket)
+        .map_err(|error| format!("cannot connect to qmemman at {}: {error}", socket.display()))?;
+    let (qube, nudges) = (qube.clone(), nudges.clone());
+    let ask = move || {
+        match ask(stream, domid) {
+            Ok(Answer::Ok) => {}
+            Ok(Answer::Failed) => log::warn!("{qube}: qmemman could not set its memory"),
+            Err(error) => log::warn!("{qube}: no answer from qmemman: {error}"),
+        }
+        // Nobody listens any more when a call has reserved the disposable meanwhile.
+        drop(nudges.send(Nudge::Squeezed));
+    };
+    std::thread::Builder::new().name("squeeze".into()).spawn(ask).map_err(|error| error.to_string())?;
+    Ok(true)
+}
+
+fn ask(mut stream: std::os::unix::net::UnixStream, domid: DomId) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(LONGEST_SQUEEZE))?;
+    stream.write_all(qmemman::squeeze_request(domid).as_bytes())?;
+    let mut answer = Vec::new();
+    let mut chunk = [0; qmemman::LONGEST_ANSWER];
+    // Up to the newline: qmemman keeps the connection, and all memory, until we close it.
+    while !answer.ends_with(b"\n") && answer.len() < qmemman::LONGEST_ANSWER {
+        match stream.read(&mut chunk)? {
+            0 => break,
+            count => answer.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+        }
+    }
+    stream.shutdown(Shutdown::Both)?;
+    Ok(Answer::parse(&answer))
+}
+
+/// Longer than qmemman itself takes: after 3 s it wants progress every second (spec/disposables.md 14.3).
+pub(crate) const LONGEST_SQUEEZE: Duration = Duration::from_secs(30);
+
+/// Says once that nobody tells how much memory is free (R55).
+pub(crate) fn say_if_unknown(file: &Path) {
+    if !file.exists() {
+        log::info!("no {}: preloading is not limited by memory", file.display());
+    }
+}
