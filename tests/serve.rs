@@ -35,7 +35,8 @@ fn exec_passes_streams_and_exit_code() {
 #[test]
 fn ls_shows_the_qubes() {
     let serve = Serve::start(&["--preload=2"]);
-    let output = std::process::Command::new(common::HOST).args(["ls", "--state"]).arg(&serve.state).output().unwrap();
+    let output =
+        std::process::Command::new(common::HOST).args(["ls", "--state"]).arg(&serve.state).output().unwrap();
     let table = text(&output.stdout);
     assert_eq!(code(&output), 0);
     assert!(table.lines().any(|line| line.starts_with("work ") && line.contains("Running")), "{table}");
@@ -63,13 +64,15 @@ fn p1_five_at_once_on_a_queue_of_two_get_five_different_disposables() {
     for number in 0..5 {
         serve.put("work", &format!("f{number}"), b"");
     }
-    let calls: Vec<_> =
-        (0..5).map(|number| serve.exec("work", ["qvm-open-in-dvm", &format!("f{number}")]).spawn().unwrap()).collect();
+    let calls: Vec<_> = (0..5)
+        .map(|number| serve.exec("work", ["qvm-open-in-dvm", &format!("f{number}")]).spawn().unwrap())
+        .collect();
     for call in calls {
         let output = call.wait_with_output().unwrap();
         assert_eq!(code(&output), 0, "{}", text(&output.stderr));
     }
-    let names: HashSet<String> = (0..5).map(|number| text(&serve.get("work", &format!("f{number}")))).collect();
+    let names: HashSet<String> =
+        (0..5).map(|number| text(&serve.get("work", &format!("f{number}")))).collect();
     assert_eq!(names.len(), 5, "{names:?}");
     assert!(names.iter().all(|name| name.starts_with("disp")), "{names:?}");
 }
@@ -105,7 +108,10 @@ fn p8_a_qube_without_default_dispvm_is_refused_and_learns_only_that() {
 
 #[test]
 fn two_hosts_at_once() {
-    let (first, second) = (Serve::start(&["--preload=1", "--with", "sed -i s/a/1/"]), Serve::start(&["--preload=1", "--with", "sed -i s/a/2/"]));
+    let (first, second) = (
+        Serve::start(&["--preload=1", "--with", "sed -i s/a/1/"]),
+        Serve::start(&["--preload=1", "--with", "sed -i s/a/2/"]),
+    );
     for (serve, expected) in [(&first, "1"), (&second, "2")] {
         serve.put("work", "f", b"a");
         let output = serve.run("work", ["qvm-open-in-dvm", "f"]);
@@ -117,8 +123,48 @@ fn two_hosts_at_once() {
 #[test]
 fn one_state_directory_has_one_host() {
     let serve = Serve::start(&["--preload=0"]);
-    let output =
-        std::process::Command::new(common::HOST).args(["serve", "--state"]).arg(&serve.state).output().unwrap();
+    let output = std::process::Command::new(common::HOST)
+        .args(["serve", "--state"])
+        .arg(&serve.state)
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 125);
     assert!(text(&output.stderr).contains(&serve.child.id().to_string()), "{}", text(&output.stderr));
+}
+
+#[test]
+fn p10_the_service_executable_keeps_no_inherited_descriptor() {
+    let serve = Serve::start(&["--preload=1", "--with", "cat"]);
+    let link = serve.state.join("qubes.OpenInVM");
+    std::os::unix::fs::symlink(common::HOST, &link).unwrap();
+    // A descriptor that dom0's daemon might leak, and a PATH that must not matter.
+    let mut service = std::process::Command::new("/bin/sh")
+        .args(["-c", "exec 9</etc/hostname; exec \"$0\"", link.to_str().unwrap()])
+        .env("PATH", "/nonexistent")
+        .env("QUBES_DISPVM_CONFIG", serve.state.join("etc/qubes/dispvm.toml"))
+        .env("QREXEC_REMOTE_DOMAIN", "work")
+        .env("QREXEC_REQUESTED_TARGET_TYPE", "keyword")
+        .env("QREXEC_REQUESTED_TARGET_KEYWORD", "dispvm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let used = serve.state.join("run/dispvm/default-dvm/used");
+    eventually("the call is under way", || {
+        std::fs::read_dir(&used).is_ok_and(|mut files| files.next().is_some())
+    });
+    let open: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", service.id()))
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    assert!(!open.iter().any(|target| target == "/etc/hostname"), "{open:?}");
+    drop(service.stdin.take());
+    assert_eq!(
+        service.wait().unwrap().code(),
+        Some(1),
+        "a request without a name field is refused by the opener"
+    );
 }

@@ -90,7 +90,7 @@ pub fn await_reserved<'a>(
                     taken.disposable = Some(claimed);
                 }
                 Err(reason) => {
-                    taken.passed_over.push(format!("{} was passed over: {reason}", claimed.name()))
+                    taken.passed_over.push(format!("{} was passed over: {reason}", claimed.name()));
                 }
             }
         }

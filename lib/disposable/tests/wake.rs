@@ -12,7 +12,10 @@ use std::time::Duration;
 
 /// Domains with their count of pauses; `None` in place of the count: dying.
 #[derive(Default)]
-struct Counting(RefCell<HashMap<u16, (String, Uuid, Option<u32>)>>);
+struct Counting(RefCell<HashMap<u16, Domain>>);
+
+/// Name, identity, count of pauses.
+type Domain = (String, Uuid, Option<u32>);
 
 impl Counting {
     fn set(&self, number: u16, name: &str, uuid: Uuid, pauses: Option<u32>) {

@@ -26,6 +26,7 @@ mod rule;
 mod source;
 mod system;
 mod system_json;
+mod system_visitor;
 mod token;
 
 pub use ask::Ask;

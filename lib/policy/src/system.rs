@@ -1,7 +1,6 @@
 //! The qubes there are, as far as policy is concerned (spec/policy.md 9.1).
 
 use names::{NameError, QubeName, Uuid};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// One qube.
@@ -53,8 +52,10 @@ impl QubeInfo {
 /// All qubes, by name and by UUID.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SystemInfo {
-    by_name: BTreeMap<String, QubeInfo>,
-    names: BTreeMap<Uuid, String>,
+    /// Sorted by name.
+    qubes: Vec<QubeInfo>,
+    /// Sorted by UUID; the places of the qubes in `qubes`.
+    uuids: Vec<(Uuid, usize)>,
 }
 
 impl SystemInfo {
@@ -63,37 +64,58 @@ impl SystemInfo {
     /// # Errors
     /// A name that is none (also as default_dispvm, guivm or relayvm), or two qubes of one name or UUID.
     pub fn new(qubes: impl IntoIterator<Item = QubeInfo>) -> Result<Self, SystemInfoError> {
-        let mut system = Self::default();
-        for qube in qubes {
-            let references = [&qube.default_dispvm, &qube.guivm, &qube.relayvm];
-            for name in references.into_iter().flatten().chain([&qube.name]) {
-                name.parse::<QubeName>().map_err(SystemInfoError::BadName)?;
-            }
-            if let Some(uuid) = qube.uuid {
-                if let Some(other) = system.names.insert(uuid, qube.name.clone()) {
-                    return Err(SystemInfoError::SameUuid(other, qube.name));
-                }
-            }
-            if let Some(other) = system.by_name.insert(qube.name.clone(), qube) {
-                return Err(SystemInfoError::SameName(other.name));
-            }
+        let mut qubes: Vec<QubeInfo> = qubes.into_iter().collect();
+        qubes.sort_by(|one, other| one.name.cmp(&other.name));
+        check_names(&qubes).map_err(SystemInfoError::BadName)?;
+        if let Some((twin, _)) =
+            qubes.iter().zip(qubes.iter().skip(1)).find(|(one, next)| one.name == next.name)
+        {
+            return Err(SystemInfoError::SameName(twin.name.clone()));
         }
-        Ok(system)
+        let mut uuids: Vec<(Uuid, usize)> =
+            qubes.iter().enumerate().filter_map(|(place, qube)| Some((qube.uuid?, place))).collect();
+        uuids.sort_unstable();
+        if let Some((one, other)) = uuids.iter().zip(uuids.iter().skip(1)).find(|(one, next)| one.0 == next.0)
+        {
+            let name = |place: usize| qubes.get(place).map_or_else(String::new, |qube| qube.name.clone());
+            return Err(SystemInfoError::SameUuid(name(one.1), name(other.1)));
+        }
+        Ok(Self { qubes, uuids })
     }
 
     /// The qube of this name or, with the prefix `uuid:`, of this UUID (lower case, as qubesd writes it).
     #[must_use]
     pub fn get(&self, name_or_uuid: &str) -> Option<&QubeInfo> {
-        match name_or_uuid.strip_prefix("uuid:") {
-            Some(uuid) => self.by_name.get(self.names.get(&uuid.parse::<Uuid>().ok()?)?),
-            None => self.by_name.get(name_or_uuid),
-        }
+        let place = match name_or_uuid.strip_prefix("uuid:") {
+            Some(uuid) => {
+                let uuid = uuid.parse::<Uuid>().ok()?;
+                self.uuids.get(self.uuids.binary_search_by_key(&uuid, |(known, _)| *known).ok()?)?.1
+            }
+            None => self.qubes.binary_search_by(|qube| qube.name.as_str().cmp(name_or_uuid)).ok()?,
+        };
+        self.qubes.get(place)
     }
 
     /// All qubes, sorted by name.
     pub fn qubes(&self) -> impl Iterator<Item = &QubeInfo> {
-        self.by_name.values()
+        self.qubes.iter()
     }
+}
+
+/// Most qubes name the same few others, so each is compared with the one before it first.
+fn check_names(qubes: &[QubeInfo]) -> Result<(), NameError> {
+    let mut checked: [Option<&str>; 3] = [None; 3];
+    for qube in qubes {
+        qube.name.parse::<QubeName>()?;
+        let references = [&qube.default_dispvm, &qube.guivm, &qube.relayvm];
+        for (reference, checked) in references.into_iter().zip(&mut checked) {
+            if reference.is_some() && reference.as_deref() != *checked {
+                *checked = reference.as_deref();
+                checked.unwrap_or_default().parse::<QubeName>()?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Why the answer of internal.GetSystemInfo cannot be used.

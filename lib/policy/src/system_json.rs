@@ -1,6 +1,8 @@
 //! System information from and to the JSON of internal.GetSystemInfo (spec/policy.md 9.1).
 
 use crate::system::{QubeInfo, SystemInfo, SystemInfoError};
+use crate::system_visitor::Domains;
+use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
 impl SystemInfo {
@@ -13,18 +15,22 @@ impl SystemInfo {
         if json.len() > JSON_LIMIT {
             return Err(SystemInfoError::TooLarge);
         }
-        let value: Value =
-            serde_json::from_slice(json).map_err(|error| SystemInfoError::NotJson(error.to_string()))?;
-        let Value::Object(mut top) = value else { return Err(SystemInfoError::NoDomains) };
-        let Some(Value::Object(domains)) = top.remove("domains") else {
-            return Err(SystemInfoError::NoDomains);
-        };
-        let mut qubes = Vec::with_capacity(domains.len());
-        for (name, value) in domains {
-            let Value::Object(keys) = value else { return Err(SystemInfoError::NoDomains) };
-            qubes.push(Keys { qube: &name, keys }.into_info()?);
+        // Checked once as a whole: the reader of bytes would check each text by itself.
+        let json = std::str::from_utf8(json).map_err(|error| SystemInfoError::NotJson(error.to_string()))?;
+        let mut trouble = None;
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let qubes = Domains::new(&mut trouble).deserialize(&mut reader).and_then(|qubes| {
+            reader.end()?;
+            Ok(qubes)
+        });
+        match (qubes, trouble) {
+            (Ok(Some(qubes)), _) => Self::new(qubes),
+            (Ok(None), _) => Err(SystemInfoError::NoDomains),
+            (Err(_), Some(trouble)) => Err(trouble),
+            // Well-formed, but another type than the one that belongs there.
+            (Err(error), None) if error.is_data() => Err(SystemInfoError::NoDomains),
+            (Err(error), None) => Err(SystemInfoError::NotJson(error.to_string())),
         }
-        Self::new(qubes)
     }
 
     /// The JSON that [`SystemInfo::from_json`] reads and internal.GetSystemInfo answers.
@@ -52,61 +58,6 @@ fn object(info: &QubeInfo) -> Map<String, Value> {
         ("uuid", info.uuid.map(|uuid| uuid.to_string()).into()),
     ];
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-struct Keys<'a> {
-    qube: &'a str,
-    keys: Map<String, Value>,
-}
-
-impl Keys<'_> {
-    fn into_info(mut self) -> Result<QubeInfo, SystemInfoError> {
-        let uuid = match self.text("uuid")? {
-            Some(text) => Some(text.parse().map_err(|_| self.bad("uuid", "a UUID"))?),
-            None => None,
-        };
-        Ok(QubeInfo {
-            name: self.qube.to_owned(),
-            class: self.text("type")?.ok_or_else(|| self.bad("type", "a text"))?,
-            tags: self.tags()?,
-            template_for_dispvms: match self.keys.get("template_for_dispvms") {
-                Some(Value::Bool(flag)) => *flag,
-                _ => return Err(self.bad("template_for_dispvms", "true or false")),
-            },
-            default_dispvm: self.text("default_dispvm")?,
-            power_state: self.text("power_state")?.unwrap_or_default(),
-            uuid,
-            internal: self.text("internal")?,
-            icon: self.text("icon")?.unwrap_or_default(),
-            label: self.text("label")?.unwrap_or_default(),
-            guivm: self.text("guivm")?,
-            relayvm: self.text("relayvm")?,
-            transport_rpc: self.text("transport_rpc")?,
-        })
-    }
-
-    fn text(&mut self, key: &'static str) -> Result<Option<String>, SystemInfoError> {
-        match self.keys.remove(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(self.bad(key, "a text or null")),
-        }
-    }
-
-    fn tags(&mut self) -> Result<Vec<String>, SystemInfoError> {
-        let Some(Value::Array(values)) = self.keys.remove("tags") else {
-            return Err(self.bad("tags", "a list of texts"));
-        };
-        let text = |value| match value {
-            Value::String(text) => Ok(text),
-            _ => Err(self.bad("tags", "a list of texts")),
-        };
-        values.into_iter().map(text).collect()
-    }
-
-    fn bad(&self, key: &'static str, expected: &'static str) -> SystemInfoError {
-        SystemInfoError::BadKey { qube: self.qube.to_owned(), key, expected }
-    }
 }
 
 const JSON_LIMIT: usize = 16 * 1024 * 1024;
@@ -168,7 +119,43 @@ mod tests {
         {
             assert!(SystemInfo::from_json(none.as_bytes()).is_err(), "{none}");
         }
-        let deep = "[".repeat(100_000);
-        assert!(matches!(SystemInfo::from_json(deep.as_bytes()), Err(SystemInfoError::NotJson(_))));
+        for deep in [
+            "[",
+            "{\"domains\": [",
+            "{\"x\": [",
+            "{\"domains\":{\"a\":{\"tags\":[[",
+            "{\"domains\":{\"a\":{\"x\":",
+        ] {
+            assert!(SystemInfo::from_json(deep.repeat(100_000).as_bytes()).is_err(), "{deep}");
+            assert!(
+                SystemInfo::from_json((deep.to_owned() + &"[".repeat(100_000)).as_bytes()).is_err(),
+                "{deep}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_that_belong_elsewhere_are_passed_over_or_named() {
+        let qube = |rest: &str| {
+            parse(&format!(r#""a": {{"type": "AppVM", "tags": [], "template_for_dispvms": false{rest}}}"#))
+        };
+        for value in
+            ["1", "-1", "1.5e3", "true", "{}", "{\"a\": [{}]}", "[]", "[\"x\", [1, {}]]", "\"x\"", "null"]
+        {
+            assert!(qube(&format!(", \"unknown\": {value}")).is_ok(), "{value}");
+            let known = qube(&format!(", \"icon\": {value}"));
+            assert_eq!(known.is_ok(), matches!(value, "null" | "\"x\""), "{value}: {known:?}");
+            let tags = qube(&format!(", \"tags\": [{value}]"));
+            assert_eq!(tags.is_ok(), value == "\"x\"", "{value}: {tags:?}");
+        }
+        // As in the parser that reads into a tree: escapes are undone, and the last of two counts.
+        let twice = qube(r#", "tags": ["\u0078"], "\u0069con": "one", "icon": "two\n""#).unwrap();
+        assert_eq!((twice.get("a").unwrap().has_tag("x"), &*twice.get("a").unwrap().icon), (true, "two\n"));
+        assert!(matches!(parse(r#""a": {}"#), Err(SystemInfoError::BadKey { key: "type", .. })));
+        assert_eq!(SystemInfo::from_json(br#"{"other": [], "domains": {}}"#), Ok(SystemInfo::default()));
+        for broken in ["{\"domains\": {}", "{\"domains\": {\"a", "{\"domains\": {}} 1"] {
+            let found = SystemInfo::from_json(broken.as_bytes());
+            assert!(matches!(found, Err(SystemInfoError::NotJson(_))), "{broken}: {found:?}");
+        }
     }
 }

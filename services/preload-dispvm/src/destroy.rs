@@ -82,7 +82,7 @@ pub(crate) fn release(shared: &Arc<Shared>, entry: Entry) {
         for feature in features.into_iter().filter(|feature| !(keep && *feature == "internal")) {
             match shared.admin.feature_remove(&qube, feature) {
                 Err(error) if !is_harmless(&error) => {
-                    log::warn!("{}: feature {feature} stays: {error}", entry.name)
+                    log::warn!("{}: feature {feature} stays: {error}", entry.name);
                 }
                 _ => {}
             }

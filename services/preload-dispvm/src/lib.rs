@@ -271,10 +271,10 @@ impl Driver {
                 self.making.remove(&label);
                 match self.keeper.failed(&template, failure, os::monotonic_ns()) {
                     Some(wait) => {
-                        log::warn!("the next disposable of {template} is tried in {} s", wait.as_secs())
+                        log::warn!("the next disposable of {template} is tried in {} s", wait.as_secs());
                     }
                     None => {
-                        log::error!("no more disposables of {template} are tried until something changes")
+                        log::error!("no more disposables of {template} are tried until something changes");
                     }
                 }
                 false

@@ -22,7 +22,9 @@ pub(crate) fn view(
     let limits = templates.limits(template).unwrap_or(none);
     let mut seen = Vec::new();
     let mut waiting = 0;
-    for place in Place::ALL {
+    // Entries move down the places while we look: reading upwards may miss one, but never sees one twice, which would
+    // look like one too many.
+    for place in Place::ALL.into_iter().rev() {
         for Listed { file, entry, claimer } in queue.list(place)? {
             waiting += usize::from(place <= Place::Ready);
             let making = is_making(&file);

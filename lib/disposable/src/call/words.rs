@@ -14,7 +14,7 @@ pub(super) struct Words {
 }
 
 /// One call may fill the log with this many bytes; the rest is read and dropped.
-const MOST: u64 = 64 * 1024;
+const MOST: u64 = 16 * 1024;
 /// A longer line is broken, in bytes.
 const LONGEST_LINE: u64 = 400;
 
@@ -53,6 +53,7 @@ fn relay(pipe: File, name: &str, story: &Reporter) {
             Ok(length) => told += length as u64,
         }
         if told > MOST {
+            tell(name, "… the rest of what it says is not shown", story);
             // The disposable must still be able to write, or it would hang.
             drop(io::copy(&mut input, &mut io::sink()));
             return;
@@ -61,7 +62,12 @@ fn relay(pipe: File, name: &str, story: &Reporter) {
         if text.is_empty() {
             continue;
         }
-        drop(writeln!(io::stderr(), "{name}: {text}"));
-        story.report(&Event::now("qube", "says", name, text));
+        tell(name, &text, story);
     }
+}
+
+fn tell(name: &str, text: &str, story: &Reporter) {
+    // Nobody may be there to read it.
+    drop(io::stderr().write_all(format!("{name}: {text}\n").as_bytes()));
+    story.report(&Event::now("qube", "says", name, text));
 }
