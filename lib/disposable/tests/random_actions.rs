@@ -9,8 +9,8 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
-const RUNS: u64 = 3000;
-const ACTIONS: usize = 80;
+const RUNS: u64 = 2000;
+const ACTIONS: usize = 70;
 
 fn run(seed: u64, told: &mut Vec<String>) -> world::Tally {
     let root = tempfile::Builder::new().prefix("queue").tempdir_in(memory()).unwrap();

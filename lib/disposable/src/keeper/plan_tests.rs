@@ -201,5 +201,8 @@ fn p5_a_reserved_one_whose_call_died_is_first_taken_from_whoever_makes_it() {
     let moved = Seen { place: Place::Done, ..unnamed };
     assert_eq!(keeper.plan(&view(0, AT_ONCE, vec![moved.clone()]), 8, 2).actions, []);
     let ended = Seen { making: false, ..moved };
-    assert!(matches!(keeper.plan(&view(0, AT_ONCE, vec![ended]), 8, 3).actions[..], [Action::Destroy { .. }]));
+    assert!(matches!(
+        keeper.plan(&view(0, AT_ONCE, vec![ended]), 8, 3).actions[..],
+        [Action::Destroy { .. }]
+    ));
 }

@@ -63,7 +63,8 @@ impl<'q> World<'q> {
     /// A call comes: warm, else one that starts, else cold.
     pub(crate) fn request(&mut self) {
         self.next += 1;
-        let id = ProcessId { pid: i32::try_from(2_000_000 + self.next).unwrap(), start: u64::from(self.next) };
+        let id =
+            ProcessId { pid: i32::try_from(2_000_000 + self.next).unwrap(), start: u64::from(self.next) };
         self.alive.insert(id);
         if !self.trusted() {
             return self.cold(id, false);
@@ -123,7 +124,11 @@ impl<'q> World<'q> {
     fn handed_out(&mut self, uuid: Uuid, first: bool) {
         assert!(first, "P1: handed out twice");
         let version = self.domains[&uuid].version;
-        assert!(version >= self.heard, "P3: of version {version}, and the keeper has heard of {}", self.heard);
+        assert!(
+            version >= self.heard,
+            "P3: of version {version}, and the keeper has heard of {}",
+            self.heard
+        );
     }
 
     /// With a living keeper the fresh disposable is noted, so that the keeper ends it should the call die.
@@ -199,7 +204,11 @@ impl<'q> World<'q> {
                 }
                 self.tell(format!("call {} was handed {}", id.pid, entry.name));
                 self.handed_out(entry.uuid, first);
-                self.callers.push(Caller { id: Some(id), has: Has::Claimed(claimed), uuid: Some(entry.uuid) });
+                self.callers.push(Caller {
+                    id: Some(id),
+                    has: Has::Claimed(claimed),
+                    uuid: Some(entry.uuid),
+                });
             }
         }
     }

@@ -24,8 +24,12 @@ impl World<'_> {
         self.strays();
         self.queue.refresh(&self.version.to_string()).unwrap();
         self.heard = self.version;
-        self.living =
-            Some(Living { keeper: Keeper::default(), making: Vec::new(), destroying: Vec::new(), unheard: false });
+        self.living = Some(Living {
+            keeper: Keeper::default(),
+            making: Vec::new(),
+            destroying: Vec::new(),
+            unheard: false,
+        });
     }
 
     /// Halted disposables that no place knows, where a reservation of a dead keeper wanted one.
@@ -82,12 +86,20 @@ impl World<'_> {
                     },
                     _ => Asked::Unchecked,
                 };
-                seen.push(Seen { place, file: listed.file, entry: listed.entry, making, owner_lives, domain });
+                seen.push(Seen {
+                    place,
+                    file: listed.file,
+                    entry: listed.entry,
+                    making,
+                    owner_lives,
+                    domain,
+                });
             }
         }
         let affordable = if self.below(10) == 0 { 0 } else { usize::MAX };
         let generation = self.queue.generation().unwrap();
-        let view = View { template: crate::common::template(), limits: self.limits, generation, affordable, seen };
+        let view =
+            View { template: crate::common::template(), limits: self.limits, generation, affordable, seen };
         let free = 2usize.saturating_sub(living.making.len());
         let plan = living.keeper.plan(&view, free, self.now);
         let busy = !plan.actions.is_empty();
@@ -108,7 +120,8 @@ impl World<'_> {
         }
         let starting = self.queue.list(Place::Starting).unwrap().into_iter();
         // What a dead keeper left in starting/ takes room until its domain is gone, but nobody will get it.
-        let starting = starting.filter(|listed| living.making.iter().any(|making| making.reservation.label == listed.file));
+        let starting = starting
+            .filter(|listed| living.making.iter().any(|making| making.reservation.label == listed.file));
         let waiting = starting.count() + self.queue.count(Place::Ready).unwrap();
         assert!(waiting <= self.limits.max, "P4: {waiting} wait, {} may", self.limits.max);
         self.living = Some(living);
@@ -129,7 +142,11 @@ impl World<'_> {
                 living.keeper.not_destroyed(&crate::common::template(), *place, file, self.now);
             } else {
                 if let Some(entry) = entry {
-                    assert!(!self.owned_by_a_living_call(entry.uuid), "a living call's {} is destroyed", entry.name);
+                    assert!(
+                        !self.owned_by_a_living_call(entry.uuid),
+                        "a living call's {} is destroyed",
+                        entry.name
+                    );
                     self.domains.remove(&entry.uuid);
                 }
                 self.queue.forget(*place, file).unwrap();
@@ -170,7 +187,11 @@ impl World<'_> {
 
     fn step(&mut self, making: &mut Making, fails: bool) -> Step {
         if fails {
-            return Step::Failed(if making.stage == Stage::Started { Failure::Check } else { Failure::Start });
+            return Step::Failed(if making.stage == Stage::Started {
+                Failure::Check
+            } else {
+                Failure::Start
+            });
         }
         let next = match (making.stage, making.entry.clone()) {
             (Stage::Reserved, _) => {
@@ -218,7 +239,9 @@ impl World<'_> {
     fn look_at_reservation(&mut self, making: &Making, was: Stage) -> Step {
         match self.queue.standing(&making.reservation).unwrap() {
             Standing::Gone => Step::Failed(Failure::Start),
-            Standing::Reserved(_) if making.stage == Stage::Started || was == Stage::Started => self.hand_over(making),
+            Standing::Reserved(_) if making.stage == Stage::Started || was == Stage::Started => {
+                self.hand_over(making)
+            }
             Standing::Reserved(_) if was == Stage::Paused => {
                 let uuid = making.entry.as_ref().unwrap().uuid;
                 match self.domains.get_mut(&uuid) {
@@ -272,8 +295,14 @@ impl World<'_> {
             assert!(domain.pauses > 0 && domain.domid == Some(entry.domid), "{} does not wait", entry.name);
             assert_eq!(entry.generation, current, "{} is stale", entry.name);
         }
-        let places: HashSet<_> = Place::ALL.iter().flat_map(|place| self.queue.list(*place).unwrap()).collect::<Vec<_>>()
-            .into_iter().filter_map(|listed| listed.entry).map(|entry| entry.uuid).collect();
+        let places: HashSet<_> = Place::ALL
+            .iter()
+            .flat_map(|place| self.queue.list(*place).unwrap())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter_map(|listed| listed.entry)
+            .map(|entry| entry.uuid)
+            .collect();
         for (uuid, domain) in &self.domains {
             assert!(places.contains(uuid) || self.owns(*uuid), "{} has no entry and no owner", domain.name);
         }

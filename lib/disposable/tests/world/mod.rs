@@ -136,11 +136,11 @@ impl<'q> World<'q> {
 
     /// One random action.
     pub(crate) fn act(&mut self) {
-        self.now += SECOND / 10;
+        self.now += SECOND / 3;
         match self.below(100) {
-            0..22 => self.request(),
-            22..36 => self.advance_caller(),
-            36..60 => self.advance_start(),
+            0..8 => self.request(),
+            8..20 => self.advance_caller(),
+            20..60 => (0..3).for_each(|_| self.advance_start()),
             60..76 => drop(self.pass()),
             76..80 => self.finish_destroy(),
             80..83 => {
@@ -152,7 +152,7 @@ impl<'q> World<'q> {
                 }
             }
             83..86 => self.hear(),
-            86..88 => {
+            86 => {
                 self.limits.max = self.below(5);
                 let delays = [
                     Delay::After(Duration::ZERO),
@@ -163,15 +163,15 @@ impl<'q> World<'q> {
                 let limits = self.limits;
                 self.tell(format!("limits: {limits:?}"));
             }
-            88..91 => {
+            87..91 => {
                 let seconds = u64::try_from(self.below(40)).unwrap();
                 self.now += seconds * SECOND;
                 self.tell(format!("{seconds} s pass"));
             }
             91..94 => self.meddle(),
-            94..96 => self.kill_keeper(),
-            96..99 if self.living.is_none() => self.begin_keeper(),
-            99 => self.reboot(),
+            94..95 => self.kill_keeper(),
+            95..98 if self.living.is_none() => self.begin_keeper(),
+            99 if self.below(2) == 0 => self.reboot(),
             _ => drop(self.pass()),
         }
     }
@@ -193,7 +193,8 @@ impl<'q> World<'q> {
     }
 
     pub(crate) fn start_domain(&mut self, uuid: Uuid) -> Option<DomId> {
-        let taken: HashSet<u16> = self.domains.values().filter_map(|domain| domain.domid).map(DomId::get).collect();
+        let taken: HashSet<u16> =
+            self.domains.values().filter_map(|domain| domain.domid).map(DomId::get).collect();
         let free = (1..30_000u16).find(|number| !taken.contains(number)).unwrap();
         let domain = self.domains.get_mut(&uuid)?;
         domain.domid = Some(DomId::try_from(u32::from(free)).unwrap());
@@ -224,8 +225,12 @@ impl<'q> World<'q> {
         match self.below(3) {
             0 => {
                 self.tell(format!("somebody wakes {name}"));
-                self.domains.get_mut(&uuid).unwrap().pauses -= 1;
-                self.touched.insert(uuid);
+                let domain = self.domains.get_mut(&uuid).unwrap();
+                domain.pauses -= 1;
+                // Two pauses and one wake-up: it has slept on.
+                if domain.pauses == 0 {
+                    self.touched.insert(uuid);
+                }
             }
             1 => {
                 self.tell(format!("somebody pauses {name} too"));
@@ -270,7 +275,11 @@ impl<'q> World<'q> {
                 // P2; a half-made claim says so in the file itself.
                 if place == Place::Ready && entry.claimer.is_none() && self.trusted() {
                     let meddled = self.domains.get(&entry.uuid).is_none_or(|domain| domain.pauses == 0);
-                    assert!(meddled || !self.touched.contains(&entry.uuid), "{} is back in the queue", entry.name);
+                    assert!(
+                        meddled || !self.touched.contains(&entry.uuid),
+                        "{} is back in the queue",
+                        entry.name
+                    );
                 }
             }
         }
