@@ -27,15 +27,13 @@ pub(crate) fn view(
     for place in Place::ALL.into_iter().rev() {
         for Listed { file, entry, claimer } in queue.list(place)? {
             waiting += usize::from(place <= Place::Ready);
-            let owner_lives = match place {
-                Place::Starting | Place::Done => is_making(&file),
-                _ => claimer.is_some_and(|claimer| claimer.is_alive()),
-            };
+            let making = is_making(&file);
+            let owner_lives = claimer.is_some_and(|claimer| claimer.is_alive());
             let domain = match &entry {
                 Some(entry) if full && place == Place::Ready => check(shared, entry),
                 _ => Domain::Unchecked,
             };
-            seen.push(Seen { place, file, entry, owner_lives, domain });
+            seen.push(Seen { place, file, entry, making, owner_lives, domain });
         }
     }
     let has_room = waiting < limits.max;

@@ -21,6 +21,8 @@ pub(super) struct Memory {
     refill_at: u64,
     /// Whether a refill is under way; with [`Delay::WhenEmpty`] none begins before the queue is empty.
     filling: bool,
+    /// The maximum at the last look.
+    max: usize,
     /// Starts that failed in a row.
     failures: u32,
     /// Checks that failed since something changed.
@@ -40,6 +42,7 @@ impl Default for Memory {
         Self {
             refill_at: 0,
             filling: true,
+            max: 0,
             failures: 0,
             failed_checks: 0,
             told_short: false,
@@ -56,7 +59,8 @@ impl Memory {
         let name = seen.entry.as_ref().map_or(seen.file.as_str(), |entry| entry.name.as_str());
         if self.counted.insert(name.to_owned()) {
             let (Delay::After(delay) | Delay::WhenEmpty(delay)) = view.limits.delay;
-            self.changed(delay, now);
+            self.failed_checks = 0;
+            self.refill_at = self.refill_at.max(now + nanoseconds(delay));
         }
     }
 
@@ -89,6 +93,9 @@ impl Memory {
         plan: &mut Plan,
     ) {
         let room = view.limits.max.saturating_sub(waiting);
+        // A new maximum is filled up at once, whatever the delay (R34, R35).
+        self.filling |= view.limits.max > self.max;
+        self.max = view.limits.max;
         self.filling =
             room > 0 && (self.filling || waiting == 0 || matches!(view.limits.delay, Delay::After(_)));
         if !self.filling || self.failed_checks >= MOST_FAILED_CHECKS {
@@ -127,6 +134,7 @@ impl Memory {
 
     pub(super) fn changed(&mut self, delay: Duration, now: u64) {
         self.failed_checks = 0;
+        self.filling = true;
         self.refill_at = self.refill_at.max(now + nanoseconds(delay));
     }
 

@@ -32,7 +32,9 @@ pub struct Seen {
     pub file: String,
     /// What it says.
     pub entry: Option<Entry>,
-    /// Whether the process that took it, or is still making it, lives.
+    /// Whether this very keeper is still making it; only then may more be noted in the file.
+    pub making: bool,
+    /// Whether the process that took it lives.
     pub owner_lives: bool,
     /// The disposable's domain.
     pub domain: Domain,
@@ -112,7 +114,7 @@ impl Keeper {
             }
         }
         for seen in view.of(Place::Starting) {
-            if !seen.owner_lives {
+            if !seen.making {
                 memory.destroy(seen, now, &mut plan);
             } else if waiting >= view.limits.max {
                 plan.actions.push(discard(seen, format!("only {} may wait", view.limits.max)));
@@ -125,14 +127,16 @@ impl Keeper {
                 Place::Starting | Place::Ready => {}
                 Place::Claimed | Place::Used => {
                     memory.note_use(seen, view, now);
-                    if !seen.owner_lives {
+                    if !seen.owner_lives && seen.making {
+                        plan.actions.push(discard(seen, "the call that waited for it died".into()));
+                    } else if !seen.owner_lives {
                         memory.destroy(seen, now, &mut plan);
                     } else if seen.place == Place::Used {
                         memory.release(seen, &mut plan);
                     }
                 }
                 // Whoever is still making it may not have said yet what it is.
-                Place::Done if seen.owner_lives => {}
+                Place::Done if seen.making => {}
                 Place::Done => memory.destroy(seen, now, &mut plan),
             }
         }

@@ -22,7 +22,8 @@ fn seen(place: Place, number: u16, owner_lives: bool, domain: Domain) -> Seen {
     if place > Place::Ready {
         entry.claimer = Some(ProcessId { pid: 1, start: 1 });
     }
-    Seen { place, file: format!("f{number}"), entry: Some(entry), owner_lives, domain }
+    let making = owner_lives && place == Place::Starting;
+    Seen { place, file: format!("f{number}"), entry: Some(entry), making, owner_lives, domain }
 }
 
 fn starts(plan: &Plan) -> usize {
@@ -183,5 +184,25 @@ fn r89_a_queue_that_had_begun_to_fill_is_filled_though_the_delay_is_negative() {
     let delay = Delay::WhenEmpty(Duration::ZERO);
     assert_eq!(starts(&keeper.plan(&view(2, delay, vec![]), 1, SECOND)), 1);
     let one = vec![seen(Place::Ready, 1, false, Domain::Paused)];
-    assert_eq!(starts(&keeper.plan(&view(2, delay, one), 1, 2 * SECOND)), 1);
+    assert_eq!(starts(&keeper.plan(&view(2, delay, one.clone()), 1, 2 * SECOND)), 1);
+    let two = vec![one[0].clone(), seen(Place::Ready, 2, false, Domain::Paused)];
+    assert_eq!(starts(&keeper.plan(&view(2, delay, two), 1, 3 * SECOND)), 0);
+    assert_eq!(starts(&keeper.plan(&view(2, delay, one.clone()), 1, 4 * SECOND)), 0);
+    // R34: a higher maximum is a reason of its own.
+    assert_eq!(starts(&keeper.plan(&view(3, delay, one), 1, 5 * SECOND)), 1);
+}
+
+#[test]
+fn p5_a_reserved_one_whose_call_died_is_first_taken_from_whoever_makes_it() {
+    let mut keeper = Keeper::default();
+    let unnamed = Seen { entry: None, making: true, ..seen(Place::Claimed, 1, false, Domain::Unchecked) };
+    let plan = keeper.plan(&view(0, AT_ONCE, vec![unnamed.clone()]), 8, 1);
+    assert!(matches!(&plan.actions[..], [Action::Discard { place: Place::Claimed, .. }]), "{plan:?}");
+    let moved = Seen { place: Place::Done, ..unnamed };
+    assert_eq!(keeper.plan(&view(0, AT_ONCE, vec![moved.clone()]), 8, 2).actions, []);
+    let ended = Seen { making: false, ..moved };
+    assert!(matches!(
+        keeper.plan(&view(0, AT_ONCE, vec![ended]), 8, 3).actions[..],
+        [Action::Destroy { .. }]
+    ));
 }

@@ -91,7 +91,7 @@ impl<'a> Reserved<'a> {
         let changes = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE;
         moves.add_watch(place.as_str(), changes)?;
         loop {
-            if let Some(outcome) = self.look()? {
+            if let Some(outcome) = self.try_wait()? {
                 return Ok(outcome);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -111,8 +111,11 @@ impl<'a> Reserved<'a> {
         }
     }
 
-    /// What has become of it; `None` while it is still starting.
-    fn look(&mut self) -> io::Result<Option<Outcome<'a>>> {
+    /// What has become of it; `None` while it is still starting. Never waits.
+    ///
+    /// # Errors
+    /// Its file cannot be read.
+    pub fn try_wait(&mut self) -> io::Result<Option<Outcome<'a>>> {
         let text = match self.queue.read_file(&self.path()) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -134,7 +137,7 @@ impl<'a> Reserved<'a> {
     /// Under the lock, so that it cannot be handed over at the same moment.
     fn give_up(&mut self, reason: String) -> io::Result<Outcome<'a>> {
         let _lock = self.queue.lock();
-        if let Some(outcome) = self.look()? {
+        if let Some(outcome) = self.try_wait()? {
             return Ok(outcome);
         }
         self.let_go();
