@@ -44,6 +44,7 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
         }
         "qubes.OpenInVM" | "open-in-vm" if in_dom0 => open_in_vm::main(),
         "qubes.OpenURL" | "open-url" if in_dom0 => open_url::main(),
+        "qvm-dispvm" => qvm_dispvm::main(words),
         "qrexec-agent" => qrexec::agent::main(words),
         "qrexec-client-vm" => qrexec::client_vm::main(words),
         _ => vm::run(name, words)
