@@ -227,7 +227,7 @@ fn denied(page: &mut Page, call: &Call<'_>, deny: &Deny) {
                 .into()
         }
         DenyReason::NotATemplate(name) => {
-            format!("qvm-prefs {} template_for_dispvms True makes it one", name)
+            format!("qvm-prefs {name} template_for_dispvms True makes it one")
         }
         DenyReason::NoDefaultDispvm | DenyReason::NothingToCompare(_) => {
             format!("qvm-prefs {source} default_dispvm TEMPLATE sets one")
