@@ -14,7 +14,9 @@ fn call_in_progress() -> (Serve, Child) {
     let call = serve.exec("work", ["qvm-open-in-dvm", "f"]).spawn().unwrap();
     eventually("the application runs", || {
         let qubes = std::fs::read_dir(serve.state.join("qubes")).unwrap().flatten();
-        qubes.filter(|entry| entry.file_name().to_string_lossy().starts_with("disp")).any(|entry| finds(&entry.path(), "running"))
+        qubes
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("disp"))
+            .any(|entry| finds(&entry.path(), "running"))
     });
     (serve, call)
 }
@@ -22,7 +24,8 @@ fn call_in_progress() -> (Serve, Child) {
 fn finds(directory: &Path, name: &str) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else { return false };
     entries.flatten().any(|entry| {
-        entry.file_name() == name || (entry.file_type().is_ok_and(|kind| kind.is_dir()) && finds(&entry.path(), name))
+        entry.file_name() == name
+            || (entry.file_type().is_ok_and(|kind| kind.is_dir()) && finds(&entry.path(), name))
     })
 }
 

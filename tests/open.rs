@@ -24,7 +24,9 @@ fn the_readme_command_gives_back_the_edited_file() {
     assert_eq!(code(&output), 0, "{story}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "a final\n");
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
-    for step in ["work started", "preloaded", "allowed", "claimed", "woken", "connected", "destroyed", "refilled"] {
+    for step in
+        ["work started", "preloaded", "allowed", "claimed", "woken", "connected", "destroyed", "refilled"]
+    {
         assert!(story.contains(step), "no \"{step}\" in\n{story}");
     }
 }
@@ -39,7 +41,10 @@ fn p12_an_unchanged_file_is_not_touched() {
         let output = open(["--preload=1".as_ref(), "--with".as_ref(), "cat".as_ref(), file.as_os_str()]);
         assert_eq!(code(&output), 0, "{}", text(&output.stderr));
         let after = fs::metadata(&file).unwrap();
-        assert_eq!((before.ino(), before.mtime(), before.mtime_nsec()), (after.ino(), after.mtime(), after.mtime_nsec()));
+        assert_eq!(
+            (before.ino(), before.mtime(), before.mtime_nsec()),
+            (after.ino(), after.mtime(), after.mtime_nsec())
+        );
         assert_eq!(fs::read(&file).unwrap(), content);
     }
 }
@@ -66,7 +71,8 @@ fn p12_a_link_stays_a_link_and_its_file_is_edited() {
     fs::write(&file, "draft").unwrap();
     let link = directory.path().join("link.txt");
     symlink(&file, &link).unwrap();
-    let output = open(["--preload=1".as_ref(), "--with".as_ref(), "sed -i s/draft/final/".as_ref(), link.as_os_str()]);
+    let output =
+        open(["--preload=1".as_ref(), "--with".as_ref(), "sed -i s/draft/final/".as_ref(), link.as_os_str()]);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&file).unwrap(), "final");
@@ -141,7 +147,8 @@ fn p7_control_bytes_of_a_disposable_reach_no_terminal() {
     let directory = directory();
     let file = directory.path().join("a.txt");
     fs::write(&file, "draft").unwrap();
-    let output = open(["--with".as_ref(), "sh -c 'printf \"\\033[31mred\\n\" >&2'".as_ref(), file.as_os_str()]);
+    let output =
+        open(["--with".as_ref(), "sh -c 'printf \"\\033[31mred\\n\" >&2'".as_ref(), file.as_os_str()]);
     assert!(text(&output.stderr).contains("_[31mred"), "{}", text(&output.stderr));
     assert!(!output.stderr.contains(&0x1b));
 }
@@ -156,9 +163,13 @@ fn json_is_one_object_a_line_and_nothing_else() {
     let lines = text(&output.stdout);
     let steps: Vec<String> = lines
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_str().unwrap().to_owned())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_str().unwrap().to_owned()
+        })
         .collect();
-    for step in ["host-started", "preloaded", "allowed", "claimed", "woken", "connected", "ended", "destroyed"] {
+    for step in
+        ["host-started", "preloaded", "allowed", "claimed", "woken", "connected", "ended", "destroyed"]
+    {
         assert!(steps.iter().any(|have| have == step), "no {step} in {steps:?}");
     }
 }
@@ -168,7 +179,8 @@ fn a_cold_start_works_as_well() {
     let directory = directory();
     let file = directory.path().join("a.txt");
     fs::write(&file, "draft").unwrap();
-    let words = ["--preload=0".as_ref(), "--with".as_ref(), "sed -i s/draft/final/".as_ref(), file.as_os_str()];
+    let words =
+        ["--preload=0".as_ref(), "--with".as_ref(), "sed -i s/draft/final/".as_ref(), file.as_os_str()];
     let output = open(words);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
     assert_eq!(fs::read_to_string(&file).unwrap(), "final");
@@ -181,7 +193,8 @@ fn names_of_all_kinds_keep_their_name() {
     for name in ["a b.txt", "größe.txt", "-dash.txt", "new\nline.txt", "view-only-x", "a+b@c.txt", &long] {
         let file = directory.path().join(name);
         fs::write(&file, "draft").unwrap();
-        let words = ["--preload=1".as_ref(), "--with".as_ref(), "sed -i s/draft/final/".as_ref(), file.as_os_str()];
+        let words =
+            ["--preload=1".as_ref(), "--with".as_ref(), "sed -i s/draft/final/".as_ref(), file.as_os_str()];
         let output = open(words);
         assert_eq!(code(&output), 0, "{name:?}: {}", text(&output.stderr));
         assert_eq!(fs::read_to_string(&file).unwrap(), "final", "{name:?}");
@@ -219,7 +232,10 @@ fn disk_full_in_the_state_directory_loses_nothing() {
     let directory = directory();
     let small = directory.path().join("small");
     fs::create_dir(&small).unwrap();
-    let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&small).status();
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
+        .arg(&small)
+        .status();
     if !mount.is_ok_and(|status| status.success()) {
         eprintln!("skipped: only root can mount a small file system");
         return;
@@ -228,8 +244,14 @@ fn disk_full_in_the_state_directory_loses_nothing() {
     let content = random_bytes(3, 16 << 20);
     fs::write(&file, &content).unwrap();
     let state = small.join("state");
-    let words: [&std::ffi::OsStr; 6] =
-        ["--state".as_ref(), state.as_os_str(), "--preload=1".as_ref(), "--with".as_ref(), "cat".as_ref(), file.as_os_str()];
+    let words: [&std::ffi::OsStr; 6] = [
+        "--state".as_ref(),
+        state.as_os_str(),
+        "--preload=1".as_ref(),
+        "--with".as_ref(),
+        "cat".as_ref(),
+        file.as_os_str(),
+    ];
     let output = open(words);
     std::process::Command::new("umount").arg("-l").arg(&small).status().unwrap();
     assert_ne!(code(&output), 0);

@@ -35,7 +35,8 @@ fn exec_passes_streams_and_exit_code() {
 #[test]
 fn ls_shows_the_qubes() {
     let serve = Serve::start(&["--preload=2"]);
-    let output = std::process::Command::new(common::HOST).args(["ls", "--state"]).arg(&serve.state).output().unwrap();
+    let output =
+        std::process::Command::new(common::HOST).args(["ls", "--state"]).arg(&serve.state).output().unwrap();
     let table = text(&output.stdout);
     assert_eq!(code(&output), 0);
     assert!(table.lines().any(|line| line.starts_with("work ") && line.contains("Running")), "{table}");
@@ -63,13 +64,15 @@ fn p1_five_at_once_on_a_queue_of_two_get_five_different_disposables() {
     for number in 0..5 {
         serve.put("work", &format!("f{number}"), b"");
     }
-    let calls: Vec<_> =
-        (0..5).map(|number| serve.exec("work", ["qvm-open-in-dvm", &format!("f{number}")]).spawn().unwrap()).collect();
+    let calls: Vec<_> = (0..5)
+        .map(|number| serve.exec("work", ["qvm-open-in-dvm", &format!("f{number}")]).spawn().unwrap())
+        .collect();
     for call in calls {
         let output = call.wait_with_output().unwrap();
         assert_eq!(code(&output), 0, "{}", text(&output.stderr));
     }
-    let names: HashSet<String> = (0..5).map(|number| text(&serve.get("work", &format!("f{number}")))).collect();
+    let names: HashSet<String> =
+        (0..5).map(|number| text(&serve.get("work", &format!("f{number}")))).collect();
     assert_eq!(names.len(), 5, "{names:?}");
     assert!(names.iter().all(|name| name.starts_with("disp")), "{names:?}");
 }
@@ -105,7 +108,10 @@ fn p8_a_qube_without_default_dispvm_is_refused_and_learns_only_that() {
 
 #[test]
 fn two_hosts_at_once() {
-    let (first, second) = (Serve::start(&["--preload=1", "--with", "sed -i s/a/1/"]), Serve::start(&["--preload=1", "--with", "sed -i s/a/2/"]));
+    let (first, second) = (
+        Serve::start(&["--preload=1", "--with", "sed -i s/a/1/"]),
+        Serve::start(&["--preload=1", "--with", "sed -i s/a/2/"]),
+    );
     for (serve, expected) in [(&first, "1"), (&second, "2")] {
         serve.put("work", "f", b"a");
         let output = serve.run("work", ["qvm-open-in-dvm", "f"]);
@@ -117,8 +123,11 @@ fn two_hosts_at_once() {
 #[test]
 fn one_state_directory_has_one_host() {
     let serve = Serve::start(&["--preload=0"]);
-    let output =
-        std::process::Command::new(common::HOST).args(["serve", "--state"]).arg(&serve.state).output().unwrap();
+    let output = std::process::Command::new(common::HOST)
+        .args(["serve", "--state"])
+        .arg(&serve.state)
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 125);
     assert!(text(&output.stderr).contains(&serve.child.id().to_string()), "{}", text(&output.stderr));
 }

@@ -87,6 +87,11 @@ impl Dom0 {
         look(&self.lock().store)
     }
 
+    /// Looks at the qubes' lives as well.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock())
+    }
+
     /// Changes the store. What happened is published in the order in which it happened, also when the change failed
     /// half-way; what belongs into the file is written before this returns.
     ///

@@ -104,7 +104,7 @@ impl Host {
     /// How qubes are kept apart: what the last started one got, or what was asked for when none was started yet.
     #[must_use]
     pub fn isolation(&self) -> Isolation {
-        self.dom0.with_state(|state| state.lives.isolation).unwrap_or(self.dom0.config.isolation)
+        self.dom0.look(|state| state.lives.isolation).unwrap_or(self.dom0.config.isolation)
     }
 
     /// Ends everything, all qubes at the same time. When this returns, no process of the host is left, no socket and no
@@ -146,7 +146,7 @@ impl Host {
                 scope.spawn(|| keeper.stop());
             }
             let ends: Vec<_> = dom0
-                .with_state(|state| state.lives.names())
+                .look(|state| state.lives.names())
                 .into_iter()
                 .map(|name| {
                     scope.spawn(move || match dom0.kill(&name) {

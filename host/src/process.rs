@@ -113,12 +113,9 @@ impl Process {
     }
 
     fn reap(&self) -> ExitStatus {
-        loop {
-            match waitid(Id::Pid(self.pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
-                Err(nix::Error::EINTR) => {}
-                Ok(_) | Err(_) => break,
-            }
-        }
+        // Without reaping it, so that its pid stays its own until the lock is held.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        while waitid(Id::Pid(self.pid), flags) == Err(nix::Error::EINTR) {}
         let mut state = self.lock();
         let status = state.child.wait().unwrap_or_default();
         state.status = Some(status);

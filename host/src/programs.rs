@@ -28,7 +28,11 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
         _ => {}
     }
     // A second initialisation is no error worth telling.
-    drop(env_logger::try_init_from_env(env_logger::Env::default().default_filter_or(if is_daemon(name) { "warn" } else { "error" })));
+    drop(env_logger::try_init_from_env(env_logger::Env::default().default_filter_or(if is_daemon(name) {
+        "warn"
+    } else {
+        "error"
+    })));
     // In the qubes of a bench, what is sent to be opened goes to the probe.
     if std::env::var_os(bench::VARIABLE).is_some() && name == "qubes.OpenInVM" {
         return bench::run_program("bench-probe", words).unwrap_or(1);

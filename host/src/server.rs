@@ -1,20 +1,25 @@
-//! A unix socket with a thread per connection.
+//! A unix socket whose connections are answered by threads that wait for them.
+//!
+//! A few threads wait in accept(2); the one that the kernel wakes serves its connection itself, so that no other thread
+//! has to be started or woken on the way of a call. When none is left waiting, another is started.
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown as End, shutdown};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// More connections than this at once are closed unanswered: only a broken client has so many.
 const MOST_CONNECTIONS: usize = 1024;
+/// So many threads wait for connections, at least at first and at most later.
+const WAITING: usize = 3;
 /// How long the end waits for threads whose connections were cut.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -22,10 +27,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Server {
     path: PathBuf,
-    /// Closing this wakes the accepting thread.
-    stop: Option<UnixStream>,
-    thread: Option<JoinHandle<()>>,
-    connections: Arc<Connections>,
+    desk: Option<Arc<Desk>>,
+}
+
+/// What the threads of a server share.
+struct Desk {
+    name: &'static str,
+    listener: UnixListener,
+    serve: Box<dyn Fn(UnixStream) + Send + Sync>,
+    waiting: AtomicUsize,
+    threads: AtomicUsize,
+    connections: Connections,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -34,10 +52,10 @@ struct Connections {
 }
 
 impl Server {
-    /// Listens at `path`, in place of a stale socket, and calls `serve` for each connection in a thread of its own.
+    /// Listens at `path`, in place of a stale socket, and calls `serve` for each connection, several at the same time.
     ///
     /// # Errors
-    /// The socket or the thread cannot be made.
+    /// The socket or the first thread cannot be made.
     pub(crate) fn start(
         name: &'static str,
         path: &Path,
@@ -47,30 +65,34 @@ impl Server {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = os::socket::listen(path)?;
-        listener.set_nonblocking(true)?;
-        let (stop, stopped) = UnixStream::pair()?;
-        let connections = Arc::new(Connections::default());
-        let (serve, known) = (Arc::new(serve), connections.clone());
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || accept(name, &listener, &stopped, &serve, &known))?;
-        Ok(Self { path: path.to_owned(), stop: Some(stop), thread: Some(thread), connections })
+        let desk = Arc::new(Desk {
+            name,
+            listener: os::socket::listen(path)?,
+            serve: Box::new(serve),
+            waiting: AtomicUsize::new(0),
+            threads: AtomicUsize::new(0),
+            connections: Connections::default(),
+        });
+        for _ in 0..WAITING {
+            desk.hire()?;
+        }
+        Ok(Self { path: path.to_owned(), desk: Some(desk) })
     }
 
     /// No new connections; those that are open are cut. Returns when their threads have ended.
     pub(crate) fn stop(&mut self) {
-        drop(self.stop.take());
-        let Some(thread) = self.thread.take() else { return };
-        if thread.join().is_err() {
-            log::error!("the thread of {} ended early", self.path.display());
+        let Some(desk) = self.desk.take() else { return };
+        // Wakes all that wait in accept(2), which then fails with EINVAL.
+        if let Err(error) = shutdown(desk.listener.as_raw_fd(), End::Both) {
+            log::error!("{}: {error}", self.path.display());
         }
         if let Err(error) = fs::remove_file(&self.path) {
             log::debug!("{}: {error}", self.path.display());
         }
         let until = Instant::now() + PATIENCE;
-        while self.connections.cut() > 0 && Instant::now() < until {
-            thread::sleep(Duration::from_millis(2));
+        while desk.threads.load(Ordering::Acquire) > 0 && Instant::now() < until {
+            desk.connections.cut();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -78,6 +100,59 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+impl Desk {
+    /// Starts a thread that waits for connections.
+    fn hire(self: &Arc<Self>) -> io::Result<()> {
+        let desk = self.clone();
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.threads.fetch_add(1, Ordering::AcqRel);
+        let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || {
+            desk.wait_and_serve();
+            desk.threads.fetch_sub(1, Ordering::AcqRel);
+        });
+        if let Err(error) = started {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            self.threads.fetch_sub(1, Ordering::AcqRel);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Returns when the server is stopped, or when enough others wait.
+    fn wait_and_serve(self: &Arc<Self>) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+                        if let Err(error) = self.hire() {
+                            log::error!("{}: starting a thread: {error}", self.name);
+                        }
+                    }
+                    self.answer(stream);
+                    if self.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING {
+                        break;
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => break,
+                Err(error) => {
+                    log::error!("{}: accepting a connection: {error}", self.name);
+                    // Out of descriptors, most likely: give others time to close theirs.
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        }
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn answer(&self, stream: UnixStream) {
+        let Some(number) = self.connections.add(&stream) else {
+            return log::error!("{}: too many connections; one was closed", self.name);
+        };
+        (self.serve)(stream);
+        self.connections.remove(number);
     }
 }
 
@@ -103,8 +178,8 @@ impl Connections {
         self.lock().1.remove(&number);
     }
 
-    /// Cuts all; returns how many there are.
-    fn cut(&self) -> usize {
+    /// Cuts all.
+    fn cut(&self) {
         let open = self.lock();
         for stream in open.1.values() {
             if let Err(error) = stream.shutdown(Shutdown::Both) {
@@ -112,57 +187,5 @@ impl Connections {
                 log::trace!("{error}");
             }
         }
-        open.1.len()
-    }
-}
-
-fn accept<F: Fn(UnixStream) + Send + Sync + 'static>(
-    name: &'static str,
-    listener: &UnixListener,
-    stopped: &UnixStream,
-    serve: &Arc<F>,
-    connections: &Arc<Connections>,
-) {
-    loop {
-        let mut fds = [
-            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return log::error!("{name}: waiting for connections: {error}"),
-        }
-        if fds.get(1).and_then(PollFd::any).unwrap_or(true) {
-            return;
-        }
-        match listener.accept() {
-            Ok((stream, _)) => begin(name, stream, serve, connections),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                log::error!("{name}: accepting a connection: {error}");
-                // Out of descriptors, most likely: give others time to close theirs.
-                thread::sleep(Duration::from_millis(20));
-            }
-        }
-    }
-}
-
-fn begin<F: Fn(UnixStream) + Send + Sync + 'static>(
-    name: &'static str,
-    stream: UnixStream,
-    serve: &Arc<F>,
-    connections: &Arc<Connections>,
-) {
-    let Some(number) = connections.add(&stream) else {
-        return log::error!("{name}: too many connections; one was closed");
-    };
-    let (serve, known) = (serve.clone(), connections.clone());
-    let work = move || {
-        serve(stream);
-        known.remove(number);
-    };
-    if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(work) {
-        connections.remove(number);
-        log::error!("{name}: starting a thread: {error}");
     }
 }

@@ -69,7 +69,8 @@ impl Serve {
 
     /// Writes a file in the home of a qube.
     pub fn put(&self, qube: &str, name: &str, content: &[u8]) {
-        let mut child = self.exec(qube, ["tee", name]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child =
+            self.exec(qube, ["tee", name]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(content).unwrap();
         assert!(child.wait().unwrap().success());
     }

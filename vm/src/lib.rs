@@ -13,6 +13,16 @@
 //! | changed content goes back | `service::content` |
 //! | what comes back is written beside the original | `opener::reception` |
 //! | the original is replaced, or what came back is kept and named | `decision`, `opener::original`, `opener::keep` |
+//!
+//! Environment, beside what qrexec sets (spec/qrexec-exec.md 5.1) and `HOME`, `TMPDIR`, `PATH`:
+//!
+//! | variable | read by | meaning |
+//! |---|---|---|
+//! | `QREXEC_CLIENT_VM` | qvm-open-in-vm | the program that makes calls; default: beside the own program, then the usual places |
+//! | `QUBES_STORY` | qvm-open-in-vm | not empty: tell on stderr what was sent, what came back and what became of it |
+//! | `QUBES_OPEN_MAX_REPLY` | qvm-open-in-vm | the most bytes taken back; default 4 GiB or four times the file's size |
+//! | `QUBES_OPEN_WITH` | services | the application as a command line; default xdg-open |
+//! | `QUBES_OPEN_GRACE` | services | milliseconds to wait for another process to take the file over after an application that ended well without a change; default 300, with xdg-open 1000 |
 #![forbid(unsafe_code)]
 
 pub mod vmexec;

@@ -23,10 +23,22 @@ impl Figure {
     }
 
     /// From values of any unit. For rates the "99th percentile" is the 1st: the bad end.
-    pub(super) fn of(name: &'static str, unit: &'static str, floor: Option<&'static str>, mut values: Vec<f64>) -> Self {
+    pub(super) fn of(
+        name: &'static str,
+        unit: &'static str,
+        floor: Option<&'static str>,
+        mut values: Vec<f64>,
+    ) -> Self {
         values.sort_by(f64::total_cmp);
         let bad_end = if unit == "us" { 99 } else { 1 };
-        Self { name, unit, median: percentile(&values, 50), p99: percentile(&values, bad_end), runs: values.len(), floor }
+        Self {
+            name,
+            unit,
+            median: percentile(&values, 50),
+            p99: percentile(&values, bad_end),
+            runs: values.len(),
+            floor,
+        }
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -43,15 +55,23 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
 }
 
 pub(super) fn table(figures: &[Figure]) -> String {
-    let mut text = format!("{:<20} {:>10} {:>10} {:>6} {:<6} ratio to floor\n", "FIGURE", "MEDIAN", "P99", "RUNS", "UNIT");
+    let mut text = format!(
+        "{:<20} {:>10} {:>10} {:>6} {:<6} ratio to floor\n",
+        "FIGURE", "MEDIAN", "P99", "RUNS", "UNIT"
+    );
     for figure in figures {
         let floor = figure.floor.and_then(|name| figures.iter().find(|other| other.name == name));
         let ratio = match floor {
-            Some(floor) if floor.median > 0.0 => format!("{:.2} x {}", figure.median / floor.median, floor.name),
+            Some(floor) if floor.median > 0.0 => {
+                format!("{:.2} x {}", figure.median / floor.median, floor.name)
+            }
             _ => String::new(),
         };
         let (median, p99) = (shown(figure.median), shown(figure.p99));
-        let line = format!("{:<20} {median:>10} {p99:>10} {:>6} {:<6} {ratio}", figure.name, figure.runs, figure.unit);
+        let line = format!(
+            "{:<20} {median:>10} {p99:>10} {:>6} {:<6} {ratio}",
+            figure.name, figure.runs, figure.unit
+        );
         text.push_str(line.trim_end());
         text.push('\n');
     }

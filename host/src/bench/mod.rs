@@ -23,9 +23,14 @@ use std::io::Write;
 pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
     if let Some(unknown) = only.iter().find(|name| !NAMES.contains(&name.as_str())) {
         let known = NAMES.join(", ");
-        return Err(Failure::trouble("measure", format!("\"{}\"", names::printable(unknown.as_bytes())), format!("known: {known}")));
+        return Err(Failure::trouble(
+            "measure",
+            format!("\"{}\"", names::printable(unknown.as_bytes())),
+            format!("known: {known}"),
+        ));
     }
-    let wanted = |names: &[&str]| only.is_empty() || names.iter().any(|name| only.iter().any(|one| one == name));
+    let wanted =
+        |names: &[&str]| only.is_empty() || names.iter().any(|name| only.iter().any(|one| one == name));
     let mut figures = Vec::new();
     let mut add = |found: Vec<Figure>| {
         for figure in found.into_iter().filter(|figure| wanted(&[figure.name])) {

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// Their names.
-pub(crate) const PROGRAMS: &[&str] = &["qubes-nothing", "bench-probe", "bench-caller", "bench-pour", "bench-zeros"];
+pub(crate) const PROGRAMS: &[&str] =
+    &["qubes-nothing", "bench-probe", "bench-caller", "bench-pour", "bench-zeros"];
 
 /// Runs one; `None` when `name` is not in [`PROGRAMS`].
 pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {

@@ -35,7 +35,8 @@ pub(super) fn depths() -> Result<Vec<Figure>, Failure> {
 
 fn claims(directory: &Path, depth: u16) -> Result<Vec<u64>, Failure> {
     let failed = |error: std::io::Error| Failure::trouble("measure claims in", directory.display(), error);
-    let template: QubeName = format!("depth-{depth}").parse().map_err(|error| Failure::trouble("name", depth, error))?;
+    let template: QubeName =
+        format!("depth-{depth}").parse().map_err(|error| Failure::trouble("name", depth, error))?;
     let queue = Queue::create(directory, &template, LOCK_WAIT).map_err(failed)?;
     let mut number = 0;
     let mut enqueue = || {
@@ -76,13 +77,16 @@ fn invented(template: &QubeName, number: u16) -> Entry {
 
 /// Claim, verify and wake real, paused disposables until none is left; then how many a second that would be.
 pub(super) fn handouts(site: &Site) -> Result<Vec<Figure>, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::trouble("hand out from", site.layout().queue().display(), error);
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::trouble("hand out from", site.layout().queue().display(), error)
+    };
     let template = site.template();
     let hypervisor = hypervisor::local::Local::new(site.layout().domains());
     let (mut claims, mut wakes, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..HANDOUT_ROUNDS {
         site.wait_until_settled()?;
-        let queue = Queue::open(&site.layout().queue(), template, LOCK_WAIT).map_err(|error| failed(&error))?;
+        let queue =
+            Queue::open(&site.layout().queue(), template, LOCK_WAIT).map_err(|error| failed(&error))?;
         let queue = queue.ok_or_else(|| failed(&"no queue"))?;
         let mut taken = Vec::new();
         let round = os::monotonic_ns();

@@ -38,7 +38,8 @@ impl Site {
     /// Starts it, with `work` running and `preload` disposables waiting.
     pub(super) fn open(preload: usize) -> Result<Self, Failure> {
         let state = directory(&format!("site-{preload}"))?;
-        let failed = |error: &dyn std::fmt::Display| Failure::trouble("start a host in", state.display(), error);
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::trouble("start a host in", state.display(), error);
         let layout = Layout::new(&state);
         layout.create().map_err(|error| failed(&error))?;
         let services = vec![("bench.Probe".to_owned(), "bench-probe".to_owned())];
@@ -58,7 +59,8 @@ impl Site {
         let template = DEFAULT_TEMPLATE.parse().map_err(|error: names::NameError| failed(&error))?;
         let site = Self { host, layout, story, template, preload };
         let (admin, reference) = (site.admin(), QubeRef::Name(site.template.clone()));
-        for (feature, value) in [("preload-dispvm-delay", "0"), ("preload-dispvm-max", &preload.to_string())] {
+        for (feature, value) in [("preload-dispvm-delay", "0"), ("preload-dispvm-max", &preload.to_string())]
+        {
             admin.feature_set(&reference, feature, value).map_err(|error| failed(&error))?;
         }
         site.wait_until_settled()?;
@@ -121,7 +123,9 @@ impl Site {
         let text = self.in_work(&["bench-pour", target, service, &mib.to_string()])?;
         let mut words = text.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
         match (words.next(), words.next(), words.next()) {
-            (Some(first), Some(last), Some(count)) if count == u64::from(mib) << 20 => Ok(rate(count, last - first)),
+            (Some(first), Some(last), Some(count)) if count == u64::from(mib) << 20 => {
+                Ok(rate(count, last - first))
+            }
             _ => Err(Failure::trouble("measure", "a stream", format!("the probe said \"{}\"", text.trim()))),
         }
     }
@@ -138,7 +142,8 @@ impl Site {
     /// Takes everything down.
     pub(super) fn close(self) -> Result<(), Failure> {
         let state = self.layout.state().to_owned();
-        let failed = |error: &dyn std::fmt::Display| Failure::trouble("take down the host in", state.display(), error);
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::trouble("take down the host in", state.display(), error);
         self.host.stop().map_err(|error| failed(&error))?;
         std::fs::remove_dir_all(&state).map_err(|error| failed(&error))
     }
@@ -154,7 +159,8 @@ impl Site {
         let command = format!("DEFAULT:QUBESRPC qubes.VMExec+{} dom0", vm::vmexec::encode(words));
         let (mut ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
         let errors = std::io::stderr();
-        let errors = std::os::fd::AsFd::as_fd(&errors).try_clone_to_owned().map_err(|error| failed(&error))?;
+        let errors =
+            std::os::fd::AsFd::as_fd(&errors).try_clone_to_owned().map_err(|error| failed(&error))?;
         let call = client.start("work", &command).map_err(|error| failed(&error))?;
         let connected = call.connect().map_err(|error| failed(&error))?;
         let report = connected

@@ -53,12 +53,18 @@ pub(super) struct Streams {
 }
 
 /// Runs a command in a qube by its service qubes.VMExec, without a shell; returns the command's exit code.
-pub(super) fn run(layout: &Layout, qube: &QubeName, command: &[OsString], streams: Streams) -> Result<u8, Failure> {
+pub(super) fn run(
+    layout: &Layout,
+    qube: &QubeName,
+    command: &[OsString],
+    streams: Streams,
+) -> Result<u8, Failure> {
     let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
     let text = format!("DEFAULT:QUBESRPC qubes.VMExec+{} dom0", vm::vmexec::encode(&words));
     let failed = |error: &dyn std::fmt::Display| Failure::trouble("run a command in", qube, error);
     if text.len() > LONGEST_COMMAND {
-        let cause = format!("with all arguments it has {} bytes on the wire, {LONGEST_COMMAND} at most", text.len());
+        let cause =
+            format!("with all arguments it has {} bytes on the wire, {LONGEST_COMMAND} at most", text.len());
         return Err(failed(&cause));
     }
     let vchan = vchan::Config { dir: layout.vchan(), own: DomId::DOM0 };

@@ -12,9 +12,11 @@ use std::path::Path;
 pub(super) fn ls(state: Option<&Path>, json: bool) -> Result<u8, Failure> {
     let place = place::for_serve(state)?;
     let layout = Layout::new(&place.path);
-    let failed = |error: &dyn std::fmt::Display| Failure::trouble("list the qubes of", place.path.display(), error);
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::trouble("list the qubes of", place.path.display(), error);
     let admin = Client::new(layout.qubesd_socket());
-    let qubes = admin.list().map_err(|error| failed(&format!("{error}; is \"qubes-host serve\" running there?")))?;
+    let qubes =
+        admin.list().map_err(|error| failed(&format!("{error}; is \"qubes-host serve\" running there?")))?;
     let mut text = String::new();
     if !json {
         text.push_str("NAME             CLASS       STATE     TEMPLATE         PRELOADED\n");
@@ -36,7 +38,7 @@ pub(super) fn ls(state: Option<&Path>, json: bool) -> Result<u8, Failure> {
             let (class, state) = (qube.class.to_string(), qube.state.to_string());
             let line = format!("{:<16} {class:<11} {state:<9} {template:<16} {mark}", qube.name);
             text.push_str(line.trim_end());
-        text.push('\n');
+            text.push('\n');
         }
     }
     drop(std::io::stdout().write_all(text.as_bytes()));

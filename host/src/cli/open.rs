@@ -36,7 +36,8 @@ fn call(running: &mut Running, settings: &Settings, subject: &Subject) -> Result
         running.preload(&settings.dispvm, settings.preload)?;
     }
     let command = command(settings, subject, running.host.isolation());
-    let shown: Vec<String> = command.iter().map(|word| printable(word.as_encoded_bytes()).to_string()).collect();
+    let shown: Vec<String> =
+        command.iter().map(|word| printable(word.as_encoded_bytes()).to_string()).collect();
     let begun = os::monotonic_ns();
     running.story.tell(&Event::now("host", "call", "work", format!("in work: {}", shown.join(" "))));
     running.story.waiting_for("open in the disposable");
@@ -54,7 +55,10 @@ fn run(running: &mut Running, work: &QubeName, command: Vec<OsString>) -> Result
     let output = write.try_clone().map_err(|error| failed(&error))?;
     let streams = Streams { input: None, output, errors: write };
     let (events, layout, name) = (running.story.own.clone(), running.layout.clone(), work.clone());
-    let words = spawn("words", { let events = events.clone(); move || relay(read, &name, &events) })?;
+    let words = spawn("words", {
+        let events = events.clone();
+        move || relay(read, &name, &events)
+    })?;
     let (name, done) = (work.clone(), events);
     let call = spawn("call", move || {
         let result = exec::run(&layout, &name, &command, streams);
@@ -103,7 +107,9 @@ fn command(settings: &Settings, subject: &Subject, isolation: Isolation) -> Vec<
     }
     command.push(match subject {
         Subject::Url(url) => url.into(),
-        Subject::File { directory, name } if matches!(isolation, Isolation::Processes) => directory.join(name).into(),
+        Subject::File { directory, name } if matches!(isolation, Isolation::Processes) => {
+            directory.join(name).into()
+        }
         Subject::File { name, .. } => Path::new(SHARED).join(name).into(),
     });
     command

@@ -105,10 +105,9 @@ pub fn parse(words: &[OsString]) -> Result<Command, UsageError> {
         }
         Some("bench") => bench(rest),
         Some("help" | "--help" | "-h") => Ok(Command::Help),
-        _ => Err(UsageError(format!(
-            "unknown command {}: open, serve, exec, ls, bench or help",
-            shown(first)
-        ))),
+        _ => {
+            Err(UsageError(format!("unknown command {}: open, serve, exec, ls, bench or help", shown(first))))
+        }
     }
 }
 
@@ -126,7 +125,10 @@ fn settings(words: &[OsString]) -> Result<(Settings, Vec<OsString>), UsageError>
             _ => (option, None),
         };
         let mut value = || {
-            inline.clone().or_else(|| words.next().cloned()).ok_or_else(|| UsageError(format!("{name} needs a value")))
+            inline
+                .clone()
+                .or_else(|| words.next().cloned())
+                .ok_or_else(|| UsageError(format!("{name} needs a value")))
         };
         match name {
             "--view-only" => settings.view_only = true,
@@ -146,13 +148,18 @@ fn settings(words: &[OsString]) -> Result<(Settings, Vec<OsString>), UsageError>
                 settings.dispvm = match given.parse() {
                     Ok(target @ (Target::Dispvm | Target::DispvmOf(_) | Target::DispvmTag(_))) => target,
                     Ok(other) => return Err(UsageError(format!("--dispvm {other}: {DISPVM_FORMS}"))),
-                    Err(error) => return Err(UsageError(format!("--dispvm: {error}; {DISPVM_FORMS}"))),
+                    Err(error) => {
+                        let given = names::printable(given.as_bytes());
+                        return Err(UsageError(format!("--dispvm {given}: {error}; {DISPVM_FORMS}")));
+                    }
                 };
             }
             "--" => {
                 plain.extend(words.by_ref().cloned());
             }
-            _ => return Err(UsageError(format!("unknown option {}; qubes-host help lists all", shown(word)))),
+            _ => {
+                return Err(UsageError(format!("unknown option {}; qubes-host help lists all", shown(word))));
+            }
         }
     }
     Ok((settings, plain))
@@ -166,7 +173,9 @@ fn exec(words: &[OsString]) -> Result<Command, UsageError> {
     let command = after.get(1..).unwrap_or_default().to_vec();
     match plain.as_slice() {
         [qube] if !command.is_empty() => {
-            let qube = text("QUBE", qube)?.parse().map_err(|error: names::NameError| UsageError(error.to_string()))?;
+            let qube = text("QUBE", qube)?
+                .parse()
+                .map_err(|error: names::NameError| UsageError(error.to_string()))?;
             Ok(Command::Exec { state: settings.state, qube, command })
         }
         _ => Err(usage()),
@@ -180,7 +189,8 @@ fn bench(words: &[OsString]) -> Result<Command, UsageError> {
         match word.to_str() {
             Some("--json") => json = true,
             Some("--only") => {
-                let names = words.next().ok_or_else(|| UsageError("--only needs names: --only claim,wake".into()))?;
+                let names =
+                    words.next().ok_or_else(|| UsageError("--only needs names: --only claim,wake".into()))?;
                 only.extend(text("--only", names)?.split(',').map(str::to_owned));
             }
             _ => return Err(unexpected("bench", Some(word))),
@@ -190,7 +200,10 @@ fn bench(words: &[OsString]) -> Result<Command, UsageError> {
 }
 
 fn text(option: &str, value: &OsString) -> Result<String, UsageError> {
-    value.to_str().map(str::to_owned).ok_or_else(|| UsageError(format!("{option}: {} is not text", shown(value))))
+    value
+        .to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| UsageError(format!("{option}: {} is not text", shown(value))))
 }
 
 fn unexpected(command: &str, word: Option<&OsString>) -> UsageError {
@@ -269,6 +282,8 @@ mod tests {
     #[test]
     fn a_file_after_two_dashes_may_look_like_an_option() {
         assert!(matches!(parse(&words("open -- --json")), Ok(Command::Open(_, file)) if file == "--json"));
-        assert!(matches!(parse(&words("exec work -- ls -l --")), Ok(Command::Exec { command, .. }) if command.len() == 3));
+        assert!(
+            matches!(parse(&words("exec work -- ls -l --")), Ok(Command::Exec { command, .. }) if command.len() == 3)
+        );
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn for_serve(named: Option<&Path>) -> Result<Place, Failure> {
 /// Directories that an earlier, killed `open` left behind: nobody holds their lock.
 pub(super) fn abandoned() -> Vec<PathBuf> {
     let Ok(entries) = common().map(fs::read_dir) else { return Vec::new() };
-    let is_open = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("open-"));
+    let is_open =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("open-"));
     entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_open).collect()
 }
 
@@ -53,7 +54,9 @@ pub(crate) fn common() -> Result<PathBuf, Failure> {
     // Anybody may write to /var/tmp: what lies there must be ours alone.
     let found = fs::symlink_metadata(&path).map_err(|error| failed(error.to_string()))?;
     if !found.is_dir() || found.uid() != user || found.mode() & 0o077 != 0 {
-        return Err(failed("it is not a directory of yours alone; remove it or name another with --state DIR".into()));
+        return Err(failed(
+            "it is not a directory of yours alone; remove it or name another with --state DIR".into(),
+        ));
     }
     Ok(path)
 }

@@ -30,7 +30,9 @@ impl Running {
             Host::remove_abandoned(&path);
         }
         let layout = Layout::new(&place.path);
-        let failed = |error: &dyn std::fmt::Display| Failure::trouble("start the host in", place.path.display(), error);
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::trouble("start the host in", place.path.display(), error)
+        };
         layout.create().map_err(|error| failed(&error))?;
         let form = if settings.json { Form::Json } else { Form::Lines };
         let mut environment = vec![("QUBES_STORY".to_owned(), "1".to_owned())];
@@ -68,8 +70,15 @@ impl Running {
             _ => QubeRef::Name(default_template()?),
         };
         let set = |feature: &str, value: &str| admin.feature_set(&template, feature, value);
-        // One that does not exist is for the call itself to refuse.
-        let Ok(()) = set("preload-dispvm-delay", REFILL_DELAY) else { return Ok(()) };
+        // One that does not exist, or is no template, is for the call itself to refuse.
+        let is_template =
+            admin.property_get(&template, "template_for_dispvms").is_ok_and(|property| property.is_true());
+        if !is_template {
+            return Ok(());
+        }
+        if let Err(error) = set("preload-dispvm-delay", REFILL_DELAY) {
+            return Err(Failure::trouble("set the delay of", &template, error));
+        }
         if let Err(error) = set("preload-dispvm-max", &count.to_string()) {
             let text = format!("nothing is preloaded: {error}");
             self.story.tell(&Event::now("host", "warning", "", text));
@@ -85,7 +94,11 @@ impl Running {
     }
 
     /// Shows events until `enough` says so; `Ok(false)` when `limit` is over first.
-    pub(super) fn wait(&mut self, limit: Duration, mut enough: impl FnMut(&Event) -> bool) -> Result<bool, Failure> {
+    pub(super) fn wait(
+        &mut self,
+        limit: Duration,
+        mut enough: impl FnMut(&Event) -> bool,
+    ) -> Result<bool, Failure> {
         let until = Instant::now() + limit;
         loop {
             self.check_signal()?;
@@ -132,7 +145,9 @@ impl Running {
     fn save_recovered(&self) {
         let home = self.layout.private("work");
         let Ok(entries) = std::fs::read_dir(&home) else { return };
-        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(".recovered")) {
+        for entry in
+            entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(".recovered"))
+        {
             let to = recovery_directory().join(entry.file_name());
             let moved = std::fs::copy(entry.path(), &to);
             let text = match moved {

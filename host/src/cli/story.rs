@@ -50,7 +50,17 @@ impl Story {
             show("    time      took  what happened\n");
         }
         let quiet_since = Instant::now();
-        Ok(Self { path: path.to_owned(), form, began_ns, received, own, waiting_for: String::new(), quiet_since, next_sign: FIRST_SIGN, ending: false })
+        Ok(Self {
+            path: path.to_owned(),
+            form,
+            began_ns,
+            received,
+            own,
+            waiting_for: String::new(),
+            quiet_since,
+            next_sign: FIRST_SIGN,
+            ending: false,
+        })
     }
 
     /// Says what is being waited for, in case it takes long.
@@ -130,7 +140,8 @@ impl Drop for Story {
 /// Whether an event is a step of the story for people, or only of interest to programs because another event tells the
 /// same: the policy's word is told with its rule, a disposable's start and end by those who wanted it.
 fn is_for_people(event: &Event) -> bool {
-    let of_disposable = event.qube.strip_prefix("disp").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    let of_disposable =
+        event.qube.strip_prefix("disp").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
     match (event.who.as_str(), event.step.as_str()) {
         ("qrexec-daemon", "allowed" | "ended" | "handed" | "refused") => false,
         ("host", "qube-started" | "qube-ended") => !of_disposable,

@@ -23,7 +23,8 @@ impl Subject {
         }
         let path = Path::new(given);
         let shown = names::printable(given.as_encoded_bytes());
-        let failed = |cause: &dyn std::fmt::Display| Failure::subject(format!("cannot open \"{shown}\": {cause}"));
+        let failed =
+            |cause: &dyn std::fmt::Display| Failure::subject(format!("cannot open \"{shown}\": {cause}"));
         let found = fs::metadata(path).map_err(|error| failed(&error))?;
         if found.is_dir() {
             return Err(failed(&"it is a directory; only files can be opened in a disposable"));
@@ -34,7 +35,9 @@ impl Subject {
         File::open(path).map_err(|error| failed(&error))?;
         let path = fs::canonicalize(path).map_err(|error| failed(&error))?;
         match (path.parent(), path.file_name()) {
-            (Some(directory), Some(name)) => Ok(Self::File { directory: directory.into(), name: name.into() }),
+            (Some(directory), Some(name)) => {
+                Ok(Self::File { directory: directory.into(), name: name.into() })
+            }
             _ => Err(failed(&"it has no name")),
         }
     }
@@ -44,7 +47,9 @@ impl Subject {
         match scheme.as_str() {
             "http" | "https" | "ftp" => Ok(Self::Url(url.to_owned())),
             "file" => Err(Failure::subject("a file:// URL names a file: give its path")),
-            _ => Err(Failure::subject(format!("cannot open \"{url}\": only http, https and ftp URLs are opened"))),
+            _ => Err(Failure::subject(format!(
+                "cannot open \"{url}\": only http, https and ftp URLs are opened"
+            ))),
         }
     }
 }

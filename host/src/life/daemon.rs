@@ -52,7 +52,7 @@ pub(super) fn start(dom0: &Arc<Dom0>, plan: &Plan) -> io::Result<Arc<Process>> {
     let record = layout.processes().join(format!("qrexec-daemon.{}", plan.domid));
     let (dom0, name, domid) = (dom0.clone(), plan.name.clone(), plan.domid);
     Process::start(command, record, move |status| {
-        let is_unexpected = dom0.with_state(|state| {
+        let is_unexpected = dom0.look(|state| {
             let qube = state.store.get(&name).filter(|_| state.lives.domid(&name) == Some(domid));
             qube.is_some_and(|qube| qube.runtime.state != PowerState::Dying)
         });
@@ -111,7 +111,7 @@ impl Doorstep {
                 let log = dom0.layout().log().join(format!("{}.log", plan.name));
                 return Err(Failure(format!("its qrexec daemon ended: {}", last_line(&log))));
             }
-            if !dom0.with_state(|state| plan.is_current(state)) {
+            if !dom0.look(|state| plan.is_current(state)) {
                 return Err(Failure("it ended before it could be called".into()));
             }
             if Instant::now() >= until {

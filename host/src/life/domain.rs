@@ -25,18 +25,15 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &Plan, directory: PathBuf) -> Resul
     if let Some(refusal) = refusal {
         log::warn!("{} is not kept apart from this machine: {refusal}", plan.name);
     }
-    let lifeline = supervisor.stdin.take();
     let (watcher, name, domid) = (dom0.clone(), plan.name.clone(), plan.domid);
     let watch = move || {
         match supervisor.wait() {
             Ok(status) => log::debug!("the domain of {name} ended: {status}"),
             Err(error) => log::error!("waiting for the end of {name}: {error}"),
         }
-        // Until here: when it closes, the domain is destroyed.
-        drop(lifeline);
         watcher.domain_ended(&name, domid);
     };
-    // On failure the closure is dropped, the lifeline with it, and the domain ends.
+    // On failure the closure is dropped, the supervisor's lifeline with it, and the domain ends.
     thread::Builder::new()
         .name("domain".into())
         .spawn(watch)
@@ -77,7 +74,8 @@ fn spec(dom0: &Dom0, plan: &Plan, directory: PathBuf) -> Result<Spec, Failure> {
         programs: config.executable.clone(),
         program_names,
         services,
-        rpc_config: texts(vm::RPC_CONFIG),
+        // Those of vm::RPC_CONFIG wait for a graphical session, of which these qubes have none.
+        rpc_config: Vec::new(),
         environment,
         command: vec![AGENT_INSIDE.to_owned()],
         isolation: config.isolation,

@@ -56,7 +56,7 @@ impl Dom0 {
         if name.is_dom0() || !matches!(state, PowerState::Running | PowerState::Paused) {
             return state;
         }
-        let Some(domid) = self.with_state(|state| state.lives.domid(name)) else { return state };
+        let Some(domid) = self.look(|state| state.lives.domid(name)) else { return state };
         match domain::info(self, domid) {
             Ok(Some(info)) if info.dying => PowerState::Dying,
             Ok(Some(info)) if info.paused => PowerState::Paused,
@@ -71,7 +71,7 @@ impl Dom0 {
 
     /// The domain of a qube that is up; `None` when it is not.
     fn domain_of(&self, name: &QubeName) -> Result<Option<DomId>, Refusal> {
-        self.with_state(|state| {
+        self.look(|state| {
             let is_up =
                 matches!(state.store.qube(name)?.runtime.state, PowerState::Running | PowerState::Paused);
             Ok(state.lives.domid(name).filter(|_| is_up))

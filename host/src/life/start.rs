@@ -5,8 +5,10 @@ use super::{Machine, directory, domain};
 use crate::dom0::{Dom0, State, monotonic_seconds};
 use crate::store::Refusal;
 use admin::{ErrorClass, PowerState, QubeClass};
+use hypervisor::local::Isolation;
 use names::{DomId, QubeName, UserName, Uuid};
 use std::fmt;
+use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trace::Event;
@@ -66,8 +68,8 @@ impl Dom0 {
             Some(plan) => plan?,
             None => return Err(Refusal::general(format!("{name} is busy starting or ending"))),
         };
-        let Some(plan) = plan else { return Ok(()) };
-        let result = self.bring_up(&plan).and_then(|()| {
+        let Some(mut plan) = plan else { return Ok(()) };
+        let result = self.bring_up(&mut plan).and_then(|()| {
             let is_current = self.with_state(|state| {
                 let is_current = plan.is_current(state);
                 if is_current {
@@ -86,7 +88,11 @@ impl Dom0 {
             Err(failure) => {
                 let text = format!("Start failed: {failure}");
                 // Whoever ends a host ends what is being started in it: no news then.
-                let level = if self.with_state(|state| state.lives.stopping) { log::Level::Debug } else { log::Level::Error };
+                let level = if self.look(|state| state.lives.stopping) {
+                    log::Level::Debug
+                } else {
+                    log::Level::Error
+                };
                 log::log!(level, "{name}: {text}");
                 self.give_up(&plan, &text);
                 Err(Refusal::general(text))
@@ -94,10 +100,14 @@ impl Dom0 {
         }
     }
 
-    fn bring_up(self: &Arc<Self>, plan: &Plan) -> Result<(), Failure> {
+    fn bring_up(self: &Arc<Self>, plan: &mut Plan) -> Result<(), Failure> {
         let directory = directory::prepare(self, plan)
             .map_err(|error| Failure(format!("its directory cannot be prepared: {error}")))?;
         let isolation = domain::create(self, plan, directory)?;
+        if isolation == Isolation::Processes {
+            // Plain processes run as whoever started the host, and services with them.
+            plan.user = own_login_name().unwrap_or_else(|| plan.user.clone());
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let is_current = self.with_state(|state| {
             state.lives.isolation = Some(isolation);
@@ -150,6 +160,20 @@ impl Dom0 {
     }
 }
 
+/// The login name of this process's user in /etc/passwd; `None` when it has none.
+fn own_login_name() -> Option<String> {
+    login_name(&fs::read_to_string("/etc/passwd").ok()?, nix::unistd::geteuid().as_raw())
+}
+
+fn login_name(passwd: &str, uid: u32) -> Option<String> {
+    let mut lines = passwd.lines().map(|line| line.split(':'));
+    lines.find_map(|mut fields| {
+        let name = fields.next()?;
+        let found: u32 = fields.nth(1)?.parse().ok()?;
+        (found == uid && name.parse::<UserName>().is_ok()).then(|| name.to_owned())
+    })
+}
+
 /// Decides whether to start: `Ok(None)` while another start or end of it is under way, `Ok(Some(None))` when there is
 /// nothing to do.
 fn begin(state: &mut State, name: &QubeName) -> Result<Option<Option<Plan>>, Refusal> {
@@ -184,4 +208,19 @@ fn begin(state: &mut State, name: &QubeName) -> Result<Option<Option<Plan>>, Ref
     state.lives.machines.insert(name.clone(), Machine { domid, daemon: None });
     let limit = Duration::from_secs(limit);
     Ok(Some(Some(Plan { name: name.clone(), uuid, class, template, domid, user, limit, qrexec })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::login_name;
+
+    #[test]
+    fn login_names_are_found_by_number() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\nbad line\n-x:x:7:7::/:\nmine:x:1000:1000:,,,:/home/mine:\n";
+        assert_eq!(login_name(passwd, 1000).as_deref(), Some("mine"));
+        assert_eq!(login_name(passwd, 0).as_deref(), Some("root"));
+        assert_eq!(login_name(passwd, 7), None, "no user name of qrexec");
+        assert_eq!(login_name(passwd, 5), None);
+    }
 }

@@ -125,6 +125,23 @@ pub(crate) fn processes_with(text: &str) -> Vec<i32> {
         .collect()
 }
 
+/// All processes below one, whatever they are called; with namespaces their pids are those of our own.
+pub(crate) fn descendants(of: i32) -> Vec<os::process::ProcessId> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let all: Vec<(i32, os::process::Stat)> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| Some((pid, os::process::Stat::read(pid)?)))
+        .collect();
+    let (mut found, mut next) = (Vec::new(), vec![of]);
+    while let Some(parent) = next.pop() {
+        for (pid, stat) in all.iter().filter(|(_, stat)| stat.parent == parent) {
+            found.push(os::process::ProcessId { pid: *pid, start: stat.start });
+            next.push(*pid);
+        }
+    }
+    found
+}
+
 /// Events as `SUBJECT NAME`.
 pub(crate) fn short(event: &Event) -> String {
     format!("{} {}", event.subject, event.name)

@@ -47,7 +47,7 @@ impl Client {
         let exchange = |cause| AdminError::Exchange { question: question(), cause };
         let mut socket = self.ask(method, arg, dest, payload)?;
         socket.set_read_timeout(Some(self.limit)).map_err(exchange)?;
-        let mut answer = Vec::new();
+        let mut answer = Vec::with_capacity(16 * 1024);
         let limit = u64::try_from(MAX_RESPONSE).unwrap_or(u64::MAX);
         (&mut socket).take(limit + 1).read_to_end(&mut answer).map_err(exchange)?;
         if answer.len() > MAX_RESPONSE {

@@ -20,10 +20,7 @@ impl Request {
     ///
     /// # Errors
     /// A refusal that names the variable, when one is missing or is not what it should be. Values are shown sanitised.
-    pub fn parse(
-        service: ServiceName,
-        lookup: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, CallError> {
+    pub fn parse(service: ServiceName, lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, CallError> {
         let text = |variable: &str| match lookup(variable).map(OsString::into_string) {
             Some(Ok(text)) => Ok(Some(text)),
             Some(Err(_)) => Err(bad(variable, "not text")),
@@ -32,7 +29,9 @@ impl Request {
         let source = text("QREXEC_REMOTE_DOMAIN")?.ok_or_else(|| bad("QREXEC_REMOTE_DOMAIN", "not set"))?;
         let source: QubeName = source.parse().map_err(|error| bad("QREXEC_REMOTE_DOMAIN", error))?;
         let argument = match text("QREXEC_SERVICE_ARGUMENT")? {
-            Some(text) => Some(text.parse::<Argument>().map_err(|error| bad("QREXEC_SERVICE_ARGUMENT", error))?),
+            Some(text) => {
+                Some(text.parse::<Argument>().map_err(|error| bad("QREXEC_SERVICE_ARGUMENT", error))?)
+            }
             None => None,
         };
         let kind = text("QREXEC_REQUESTED_TARGET_TYPE")?.unwrap_or_default();
@@ -93,7 +92,12 @@ mod tests {
             &[WORK, KEYWORD],
             &[WORK],
             &[WORK, KEYWORD, ("QREXEC_REQUESTED_TARGET_KEYWORD", "dispvm:../x")],
-            &[WORK, KEYWORD, ("QREXEC_REQUESTED_TARGET_KEYWORD", "dispvm"), ("QREXEC_SERVICE_ARGUMENT", "a b")],
+            &[
+                WORK,
+                KEYWORD,
+                ("QREXEC_REQUESTED_TARGET_KEYWORD", "dispvm"),
+                ("QREXEC_SERVICE_ARGUMENT", "a b"),
+            ],
             &[WORK, ("QREXEC_REQUESTED_TARGET_TYPE", "x\x1b["), ("QREXEC_REQUESTED_TARGET", "dispvm")],
         ] {
             let error = parse(vars).unwrap_err();

@@ -40,29 +40,42 @@ pub fn template(
         Target::DispvmOf(QubeRef::Name(name)) => checked(name.as_str(), system),
         Target::DispvmOf(reference @ QubeRef::Uuid(_)) => checked(&reference.to_string(), system),
         Target::DispvmTag(tag) => tagged(request, source, tag, system, choice, is_ready),
-        other => Err(CallError::refused("open in a disposable for", &request.source, format!("the target is {other}"))
-            .remedy("this service serves @dispvm targets; let the policy send other targets to their qube directly")),
+        other => Err(CallError::refused(
+            "open in a disposable for",
+            &request.source,
+            format!("the target is {other}"),
+        )
+        .remedy(
+            "this service serves @dispvm targets; let the policy send other targets to their qube directly",
+        )),
     }
 }
 
 fn default_of(request: &Request, source: &QubeInfo, system: &SystemInfo) -> Result<Template, CallError> {
     match source.default_dispvm.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => checked(name, system),
-        None => Err(CallError::refused("find the disposable template of", &request.source, "its default_dispvm is empty")
-            .remedy(format!("qvm-prefs {} default_dispvm TEMPLATE sets one", request.source))),
+        None => Err(CallError::refused(
+            "find the disposable template of",
+            &request.source,
+            "its default_dispvm is empty",
+        )
+        .remedy(format!("qvm-prefs {} default_dispvm TEMPLATE sets one", request.source))),
     }
 }
 
 fn checked(text: &str, system: &SystemInfo) -> Result<Template, CallError> {
     let refused = |cause: &str| CallError::refused("use the disposable template", text, cause);
     let qube = system.get(text).ok_or_else(|| {
-        refused("no such qube").remedy("qvm-ls shows the qubes; check the name in the call and in default_dispvm")
+        refused("no such qube")
+            .remedy("qvm-ls shows the qubes; check the name in the call and in default_dispvm")
     })?;
     if !qube.template_for_dispvms {
         return Err(refused("it has template_for_dispvms=False")
             .remedy(format!("qvm-prefs {text} template_for_dispvms True makes it one")));
     }
-    named(qube).ok_or_else(|| CallError::trouble("use the disposable template", text, "qubesd gives a bad name or UUID"))
+    named(qube).ok_or_else(|| {
+        CallError::trouble("use the disposable template", text, "qubesd gives a bad name or UUID")
+    })
 }
 
 fn tagged(
@@ -130,12 +143,12 @@ mod tests {
         };
         let system = SystemInfo::from_json(SYSTEM.as_bytes()).unwrap();
         let is_ready = |name: &QubeName| name.as_str() == "b2";
-        template(&request, &system, choice, is_ready)
-            .map(|template| template.name.to_string())
-            .map_err(|error| {
+        template(&request, &system, choice, is_ready).map(|template| template.name.to_string()).map_err(
+            |error| {
                 assert_eq!(error.exit_code(), 126, "{error}");
                 error.to_string()
-            })
+            },
+        )
     }
 
     #[test]

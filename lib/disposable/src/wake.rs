@@ -28,7 +28,10 @@ pub fn take<'a>(queue: &'a Queue, hypervisor: &dyn Hypervisor) -> Result<Taken<'
     loop {
         let claim = queue.claim(claimer)?;
         taken.claimed_ns = os::monotonic_ns();
-        let reasons = claim.discarded.into_iter().map(|entry| format!("{} was passed over: {}", entry.name, entry.reason));
+        let reasons = claim
+            .discarded
+            .into_iter()
+            .map(|entry| format!("{} was passed over: {}", entry.name, entry.reason));
         taken.passed_over.extend(reasons);
         let Some(claimed) = claim.claimed else { return Ok(taken) };
         match wake(claimed.entry(), hypervisor) {
@@ -50,7 +53,9 @@ fn wake(entry: &Entry, hypervisor: &dyn Hypervisor) -> Result<(), String> {
     hypervisor.unpause(entry.domid).map_err(|error| error.to_string())?;
     // Xen counts pauses: when somebody else paused it too, it sleeps on and would hang the call (design, P3).
     match look()? {
-        Some(info) if info.paused => Err("it is still paused after its wake-up: somebody else paused it too".into()),
+        Some(info) if info.paused => {
+            Err("it is still paused after its wake-up: somebody else paused it too".into())
+        }
         Some(_) => Ok(()),
         None => Err("it died when it was woken".into()),
     }

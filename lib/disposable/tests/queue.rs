@@ -94,7 +94,8 @@ fn p2_an_entry_with_a_claimer_line_is_never_handed_out() {
     let queue = queue(root.path());
     fill(&queue, 0..2);
     let first = root.path().join("default-dvm/ready/000000000000");
-    let touched = std::fs::read_to_string(&first).unwrap() + &Entry::claimer_line(ProcessId { pid: 1, start: 1 });
+    let touched =
+        std::fs::read_to_string(&first).unwrap() + &Entry::claimer_line(ProcessId { pid: 1, start: 1 });
     std::fs::write(&first, touched).unwrap();
     let claim = queue.claim(ProcessId::own()).unwrap();
     assert_eq!(claim.claimed.as_ref().unwrap().name().as_str(), "disp1");

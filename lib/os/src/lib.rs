@@ -8,6 +8,18 @@ pub mod process;
 pub mod signals;
 pub mod socket;
 
+/// Reads a file of a few kilobytes, such as those in /proc, with as few system calls as there can be.
+///
+/// # Errors
+/// As [`std::fs::read_to_string`]; a file of over 64 KiB is cut there.
+pub fn read_small(path: impl AsRef<std::path::Path>) -> std::io::Result<String> {
+    use std::io::Read;
+    // With room to begin with, one read gets all; without, the first reads are of 32 bytes.
+    let mut text = String::with_capacity(4096);
+    std::fs::File::open(path)?.take(64 * 1024).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Nanoseconds of `CLOCK_MONOTONIC`, which all processes of one boot share; 0 should the kernel have no such clock.
 #[must_use]
 pub fn monotonic_ns() -> u64 {

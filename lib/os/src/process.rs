@@ -5,7 +5,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
@@ -130,13 +129,13 @@ impl Stat {
     /// Reads the state of a process; `None` when it is gone.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&crate::read_small(format!("/proc/{pid}/stat")).ok()?)
     }
 
     /// Reads the state of one thread of a process; `None` when it is gone.
     #[must_use]
     pub fn read_thread(pid: i32, thread: i32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).ok()?)
+        Self::parse(&crate::read_small(format!("/proc/{pid}/task/{thread}/stat")).ok()?)
     }
 
     /// The second field is the program's name in parentheses and may itself contain blanks and parentheses, so the

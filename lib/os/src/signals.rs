@@ -21,7 +21,7 @@ impl Signals {
     /// No descriptors are left, or one of the signals cannot be taken.
     pub fn take(signals: &[i32]) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        SignalDelivery::with_pipe(read, write, SignalOnly::default(), signals).map(Self)
+        SignalDelivery::with_pipe(read, write, SignalOnly, signals).map(Self)
     }
 
     /// The signals that have come since the last call, each once. Never waits.
@@ -51,6 +51,9 @@ mod tests {
         assert_eq!(poll(&mut fds, 10_000u16), Ok(1));
         assert_eq!(signals.pending(), [libc::SIGUSR2]);
         let status = Command::new("grep").args(["SigBlk", "/proc/self/status"]).output().unwrap();
-        assert!(String::from_utf8_lossy(&status.stdout).trim_end().ends_with("0000000000000000"), "{status:?}");
+        assert!(
+            String::from_utf8_lossy(&status.stdout).trim_end().ends_with("0000000000000000"),
+            "{status:?}"
+        );
     }
 }

@@ -101,7 +101,7 @@ fn process(code: u8) -> (std::process::Child, std::process::ChildStdin) {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 40, ..Config::default() })]
+    #![proptest_config(Config { cases: 24, ..Config::default() })]
 
     #[test]
     fn everything_passes_in_all_directions_at_once(

@@ -32,15 +32,25 @@ pub(crate) fn in_background(
     }
 }
 
-fn destroy(shared: &Shared, template: &QubeName, place: Place, file: &str, entry: Option<&Entry>) -> Result<(), String> {
+fn destroy(
+    shared: &Shared,
+    template: &QubeName,
+    place: Place,
+    file: &str,
+    entry: Option<&Entry>,
+) -> Result<(), String> {
     let begun = os::monotonic_ns();
     if let Some(entry) = entry {
-        end(shared, &QubeRef::Uuid(entry.uuid)).map_err(|error| format!("cannot destroy {}: {error}", entry.name))?;
+        end(shared, &QubeRef::Uuid(entry.uuid))
+            .map_err(|error| format!("cannot destroy {}: {error}", entry.name))?;
         let text = format!("{} destroyed, with everything in it", entry.name);
         shared.tell(Event::now(WHO, "destroyed", entry.name.as_str(), text).since(begun));
     }
-    let queue = shared.queue(template).map_err(|error| format!("cannot open the queue of {template}: {error}"))?;
-    queue.forget(place, file).map_err(|error| format!("cannot remove {file} from the queue of {template}: {error}"))
+    let queue =
+        shared.queue(template).map_err(|error| format!("cannot open the queue of {template}: {error}"))?;
+    queue
+        .forget(place, file)
+        .map_err(|error| format!("cannot remove {file} from the queue of {template}: {error}"))
 }
 
 /// Kills a disposable and sees that it is gone. That it is gone already is a success.
@@ -49,10 +59,12 @@ pub(crate) fn end(shared: &Shared, qube: &QubeRef) -> Result<(), AdminError> {
         Ok(()) => Ok(()),
         Err(error) if error.class() == Some(&ErrorClass::QubesVMNotFoundError) => Ok(()),
         // Created, never started: killing does not remove it.
-        Err(error) if error.class() == Some(&ErrorClass::QubesVMNotStartedError) => match shared.admin.remove(qube) {
-            Err(error) if error.class() != Some(&ErrorClass::QubesVMNotFoundError) => Err(error),
-            _ => Ok(()),
-        },
+        Err(error) if error.class() == Some(&ErrorClass::QubesVMNotStartedError) => {
+            match shared.admin.remove(qube) {
+                Err(error) if error.class() != Some(&ErrorClass::QubesVMNotFoundError) => Err(error),
+                _ => Ok(()),
+            }
+        }
         Err(error) => Err(error),
     }
 }
@@ -97,7 +109,13 @@ pub(crate) fn all_waiting(shared: &Arc<Shared>) -> usize {
     for template in Queue::templates(&shared.config.queue).unwrap_or_default() {
         let Ok(queue) = shared.queue(&template) else { continue };
         for place in [Place::Starting, Place::Ready, Place::Done] {
-            waiting.extend(queue.list(place).unwrap_or_default().into_iter().map(|listed| (template.clone(), place, listed)));
+            waiting.extend(
+                queue
+                    .list(place)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|listed| (template.clone(), place, listed)),
+            );
         }
     }
     let mut threads = Vec::new();
@@ -105,7 +123,9 @@ pub(crate) fn all_waiting(shared: &Arc<Shared>) -> usize {
         let shared = shared.clone();
         threads.push(std::thread::spawn(move || {
             let queue = shared.queue(&template).map_err(|error| error.to_string())?;
-            if place != Place::Done && !queue.discard(place, &listed.file).map_err(|error| error.to_string())? {
+            if place != Place::Done
+                && !queue.discard(place, &listed.file).map_err(|error| error.to_string())?
+            {
                 return Ok(());
             }
             destroy(&shared, &template, Place::Done, &listed.file, listed.entry.as_ref())

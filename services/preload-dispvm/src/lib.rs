@@ -91,7 +91,8 @@ struct Driver {
 
 impl Driver {
     fn new(shared: Arc<Shared>, events: Sender<Reason>) -> Result<Self, String> {
-        let watched = watch::Places::new(events.clone()).map_err(|error| format!("cannot use inotify: {error}"))?;
+        let watched =
+            watch::Places::new(events.clone()).map_err(|error| format!("cannot use inotify: {error}"))?;
         watch::signals(events.clone()).map_err(|error| format!("cannot receive signals: {error}"))?;
         watch::admin_events(shared.clone(), events.clone())
             .map_err(|error| format!("cannot start a thread: {error}"))?;
@@ -238,7 +239,9 @@ impl Driver {
     fn drain(&mut self) {
         let begun = os::monotonic_ns();
         let count = destroy::all_waiting(&self.shared);
-        self.shared.tell(Event::now(WHO, "drained", "", format!("{count} waiting disposables destroyed")).since(begun));
+        self.shared.tell(
+            Event::now(WHO, "drained", "", format!("{count} waiting disposables destroyed")).since(begun),
+        );
     }
 }
 

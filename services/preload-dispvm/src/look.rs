@@ -33,7 +33,8 @@ impl Templates {
                 Err(error) => log::warn!("cannot read the preload features: {error}"),
             }
         }
-        let mut all: HashSet<QubeName> = Queue::templates(&shared.config.queue).unwrap_or_default().into_iter().collect();
+        let mut all: HashSet<QubeName> =
+            Queue::templates(&shared.config.queue).unwrap_or_default().into_iter().collect();
         all.extend(self.known.iter().flatten().map(|(name, _)| name.clone()));
         let mut all: Vec<QubeName> = all.into_iter().collect();
         all.sort();
@@ -87,7 +88,8 @@ fn read(shared: &Shared) -> Result<BTreeMap<QubeName, Limits>, String> {
     let system = policy::SystemInfo::from_json(&json.map_err(|error| error.to_string())?)
         .map_err(|error| error.to_string())?;
     let dom0 = QubeRef::Name(QubeName::dom0());
-    let feature = |qube: &QubeRef, feature| admin.feature_get(qube, feature).map_err(|error| error.to_string());
+    let feature =
+        |qube: &QubeRef, feature| admin.feature_get(qube, feature).map_err(|error| error.to_string());
     let dom0_max = feature(&dom0, "preload-dispvm-max")?;
     let dom0_delay = feature(&dom0, "preload-dispvm-delay")?;
     let default = admin.system_property_get("default_dispvm").map_err(|error| error.to_string())?;
@@ -136,7 +138,12 @@ pub(crate) fn view(
             seen.push(Seen { place, file, entry, owner_lives, domain });
         }
     }
-    Ok(View { template: template.clone(), limits: limits.unwrap_or(none), generation: queue.generation()?, seen })
+    Ok(View {
+        template: template.clone(),
+        limits: limits.unwrap_or(none),
+        generation: queue.generation()?,
+        seen,
+    })
 }
 
 fn check(shared: &Shared, entry: &disposable::entry::Entry) -> Domain {

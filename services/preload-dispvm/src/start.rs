@@ -13,7 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use trace::Event;
 
 /// Runs in a thread of its own, so that one that hangs holds up no other.
-pub(crate) fn in_background(shared: &Arc<Shared>, template: &QubeName, reservation: Reservation, reasons: &Sender<Reason>) {
+pub(crate) fn in_background(
+    shared: &Arc<Shared>,
+    template: &QubeName,
+    reservation: Reservation,
+    reasons: &Sender<Reason>,
+) {
     let (shared, template, sender) = (shared.clone(), template.clone(), reasons.clone());
     let label = reservation.label.clone();
     let failed = Reason::StartFailed { template: template.clone(), label: label.clone() };
@@ -37,7 +42,8 @@ fn make(shared: &Shared, template: &QubeName, reservation: &Reservation) -> Resu
     let begun = os::monotonic_ns();
     let queue = shared.queue(template).map_err(|error| failure("open the queue of", template, error))?;
     // Read before the disposable exists: what changes meanwhile makes it stale.
-    let generation = queue.generation().map_err(|error| failure("read the generation of", template, error))?;
+    let generation =
+        queue.generation().map_err(|error| failure("read the generation of", template, error))?;
     let uuid = shared
         .admin
         .create_disposable(&QubeRef::Name(template.clone()))
@@ -77,7 +83,8 @@ fn bring_up(
     let template = template.clone();
     let mut entry =
         Entry { name: name.clone(), uuid, domid: DomId::DOM0, template, generation, created, claimer: None };
-    let note = |entry: &Entry| queue.note(reservation, entry).map_err(|error| failure("note", &entry.name, error));
+    let note =
+        |entry: &Entry| queue.note(reservation, entry).map_err(|error| failure("note", &entry.name, error));
     note(&entry)?;
     let feature = |feature, value| {
         shared.admin.feature_set(&qube, feature, value).map_err(|error| failure("mark", &name, error))
@@ -85,7 +92,8 @@ fn bring_up(
     feature("preload-dispvm-in-progress", "1")?;
     feature("internal", "1")?;
     shared.admin.start(&qube).map_err(|error| failure("start", &name, error))?;
-    entry.domid = domid_of(shared, &name).ok_or_else(|| failure("find the domain id of", &name, "no qrexec socket"))?;
+    entry.domid =
+        domid_of(shared, &name).ok_or_else(|| failure("find the domain id of", &name, "no qrexec socket"))?;
     healthy(shared, &name)?;
     shared.hypervisor.pause(entry.domid).map_err(|error| failure("pause", &name, error))?;
     note(&entry)?;

@@ -40,9 +40,9 @@ impl Places {
     pub(crate) fn new(reasons: Sender<Reason>) -> io::Result<Self> {
         let inotify = Arc::new(Inotify::init(InitFlags::IN_CLOEXEC)?);
         let reader = inotify.clone();
-        std::thread::Builder::new().name("places".into()).spawn(move || {
-            while reader.read_events().is_ok() && reasons.send(Reason::Moved).is_ok() {}
-        })?;
+        std::thread::Builder::new()
+            .name("places".into())
+            .spawn(move || while reader.read_events().is_ok() && reasons.send(Reason::Moved).is_ok() {})?;
         Ok(Self { inotify, known: HashSet::new() })
     }
 
@@ -53,7 +53,9 @@ impl Places {
         }
         for place in [Place::Ready, Place::Claimed, Place::Used, Place::Done] {
             let path = place_path(root, template, place);
-            if let Err(error) = self.inotify.add_watch(&path, AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE) {
+            if let Err(error) =
+                self.inotify.add_watch(&path, AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE)
+            {
                 log::error!("cannot watch {}: {error}", path.display());
                 self.known.remove(template);
             }

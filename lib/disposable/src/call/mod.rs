@@ -17,6 +17,7 @@ use names::DomId;
 use policy::SystemInfo;
 use qrexec::client::Connected;
 use qrexec::data::{CallEnd, CallReport, HelloOrder, Options};
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use trace::{Event, Reporter};
@@ -49,6 +50,7 @@ struct Dom0 {
     hypervisor: Local,
     qrexec: qrexec::client::Client,
     story: Reporter,
+    untold: RefCell<Vec<Event>>,
 }
 
 impl Dom0 {
@@ -61,12 +63,10 @@ impl Dom0 {
                 Some(preloaded) => preloaded,
                 None => self.start_cold(&template, queue.as_ref())?,
             };
-            let words = Words::of(disposable.name().as_str(), &self.story).map_err(|error| {
-                CallError::trouble("make a pipe for the words of", disposable.name(), error)
-            })?;
             match self.connect(&disposable, request) {
-                Ok(connected) => {
+                Ok((connected, words)) => {
                     disposable.used();
+                    self.flush();
                     let report = self.stream(connected, &disposable, &words)?;
                     return self.settle(disposable, words, &report);
                 }
@@ -79,8 +79,12 @@ impl Dom0 {
 
     fn resolve(&self, request: &Request, began: u64) -> Result<Template, CallError> {
         let unknown = |cause: String| {
-            CallError::trouble("learn about the qubes from", self.config.qubesd_internal_socket.display(), cause)
-                .remedy("is qubesd running? \"systemctl status qubesd\" tells")
+            CallError::trouble(
+                "learn about the qubes from",
+                self.config.qubesd_internal_socket.display(),
+                cause,
+            )
+            .remedy("is qubesd running? \"systemctl status qubesd\" tells")
         };
         let internal = Client::new(&self.config.qubesd_internal_socket);
         let json = internal.system_info_json().map_err(|error| unknown(error.to_string()))?;
@@ -90,7 +94,8 @@ impl Dom0 {
             queue.is_some_and(|queue| queue.count(crate::queue::Place::Ready).is_ok_and(|count| count > 0))
         };
         let template = resolve::template(request, &system, self.config.tag_choice, is_ready)?;
-        let text = format!("{} asked for {}: a disposable of {}", request.source, request.target, template.name);
+        let text =
+            format!("{} asked for {}: a disposable of {}", request.source, request.target, template.name);
         self.tell(Event::now(WHO, "resolved", template.name.as_str(), text).since(began));
         Ok(template)
     }
@@ -139,23 +144,31 @@ impl Dom0 {
         let start = os::monotonic_ns();
         let text = format!("no preloaded disposable of {} is ready: starting a fresh one", template.name);
         self.tell(Event::now(WHO, "cold", template.name.as_str(), text));
+        self.flush();
         let started = cold::start(&self.admin, template)?;
         let text = format!("{} started for this call", started.name);
         self.tell(Event::now(WHO, "started", started.name.as_str(), text).since(start));
         Ok(Disposable::fresh(started, template, queue, &self.admin))
     }
 
-    fn connect(&self, disposable: &Disposable<'_>, request: &Request) -> Result<Connected, CallError> {
+    /// What can be prepared is prepared while the disposable starts the service.
+    fn connect(
+        &self,
+        disposable: &Disposable<'_>,
+        request: &Request,
+    ) -> Result<(Connected, Words), CallError> {
         let start = os::monotonic_ns();
         let failed = |error: qrexec::client::ClientError| {
             CallError::trouble("connect to", disposable.name(), error)
                 .remedy("its log and that of its qrexec-daemon tell more")
         };
         let call = self.qrexec.start(disposable.name().as_str(), &request.command()).map_err(failed)?;
+        let words = Words::of(disposable.name().as_str(), &self.story)
+            .map_err(|error| CallError::trouble("make a pipe for the words of", disposable.name(), error))?;
         let connected = call.connect().map_err(failed)?;
         let text = format!("connected to {}; {} is starting", disposable.name(), request.service.service);
         self.tell(Event::now(WHO, "connected", disposable.name().as_str(), text).since(start));
-        Ok(connected)
+        Ok((connected, words))
     }
 
     /// Opaque bytes both ways (promise P7), until either side ends.
@@ -206,12 +219,24 @@ impl Dom0 {
             hypervisor: Local::new(config.domains.clone()),
             qrexec: qrexec::client::Client { socket_dir: config.qrexec_sockets.clone(), vchan },
             story: Reporter::to(config.story.as_deref()),
+            untold: RefCell::default(),
             config,
         }
     }
 
+    /// Events wait until the stream flows: telling them wakes a listener, who would compete with the call for a CPU.
     fn tell(&self, event: Event) {
-        self.story.report(&event);
+        self.untold.borrow_mut().push(event);
+    }
+
+    fn flush(&self) {
+        self.untold.borrow_mut().drain(..).for_each(|event| self.story.report(&event));
+    }
+}
+
+impl Drop for Dom0 {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

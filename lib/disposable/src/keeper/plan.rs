@@ -176,7 +176,12 @@ impl Memory {
 
     fn refill(&self, view: &View, waiting: usize, free_starts: usize, now: u64, plan: &mut Plan) {
         let room = view.limits.max.saturating_sub(waiting);
-        if room == 0 || (matches!(view.limits.delay, Delay::WhenEmpty(_)) && waiting > 0 && waiting < view.limits.max && self.was_used()) {
+        if room == 0
+            || (matches!(view.limits.delay, Delay::WhenEmpty(_))
+                && waiting > 0
+                && waiting < view.limits.max
+                && self.was_used())
+        {
             return;
         }
         if now < self.refill_at {
@@ -191,9 +196,12 @@ impl Memory {
     }
 
     fn forget_vanished(&mut self, view: &View) {
-        let present = |place: Place, file: &str| view.seen.iter().any(|seen| seen.place == place && seen.file == file);
+        let present =
+            |place: Place, file: &str| view.seen.iter().any(|seen| seen.place == place && seen.file == file);
         self.destroying.retain(|(place, file)| present(*place, file));
-        let named = |name: &String| view.seen.iter().filter_map(|seen| seen.entry.as_ref()).any(|entry| entry.name.as_str() == name);
+        let named = |name: &String| {
+            view.seen.iter().filter_map(|seen| seen.entry.as_ref()).any(|entry| entry.name.as_str() == name)
+        };
         self.counted.retain(named);
     }
 }
@@ -242,7 +250,12 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn view(max: usize, delay: Delay, seen: Vec<Seen>) -> View {
-        View { template: "default-dvm".parse().unwrap(), limits: Limits { max, delay }, generation: Generation(0), seen }
+        View {
+            template: "default-dvm".parse().unwrap(),
+            limits: Limits { max, delay },
+            generation: Generation(0),
+            seen,
+        }
     }
 
     fn seen(place: Place, number: u16, owner_lives: bool, domain: Domain) -> Seen {
@@ -264,7 +277,10 @@ mod tests {
         let mut keeper = Keeper::default();
         assert_eq!(starts(&keeper.plan(&view(3, AT_ONCE, vec![]), 8, 1)), 3);
         assert_eq!(starts(&keeper.plan(&view(3, AT_ONCE, vec![]), 2, 1)), 2);
-        let two = vec![seen(Place::Starting, 1, true, Domain::Unchecked), seen(Place::Ready, 2, false, Domain::Paused)];
+        let two = vec![
+            seen(Place::Starting, 1, true, Domain::Unchecked),
+            seen(Place::Ready, 2, false, Domain::Paused),
+        ];
         assert_eq!(starts(&keeper.plan(&view(3, AT_ONCE, two), 8, 1)), 1);
         assert_eq!(starts(&keeper.plan(&view(0, AT_ONCE, vec![]), 8, 1)), 0);
     }
@@ -287,11 +303,14 @@ mod tests {
             seen(Place::Ready, 7, false, Domain::Paused),
         ];
         let plan = keeper.plan(&view(1, AT_ONCE, all), 8, 1);
-        let discarded: Vec<&str> =
-            plan.actions.iter().filter_map(|action| match action {
+        let discarded: Vec<&str> = plan
+            .actions
+            .iter()
+            .filter_map(|action| match action {
                 Action::Discard { file, .. } => Some(file.as_str()),
                 _ => None,
-            }).collect();
+            })
+            .collect();
         assert_eq!(discarded, ["f2", "f3", "f4", "f5", "f6", "f7"]);
     }
 
@@ -305,7 +324,9 @@ mod tests {
             seen(Place::Done, 4, false, Domain::Unchecked),
             seen(Place::Used, 5, true, Domain::Unchecked),
         ];
-        let count = |plan: Plan| plan.actions.iter().filter(|action| matches!(action, Action::Destroy { .. })).count();
+        let count = |plan: Plan| {
+            plan.actions.iter().filter(|action| matches!(action, Action::Destroy { .. })).count()
+        };
         assert_eq!(count(keeper.plan(&view(0, AT_ONCE, all.clone()), 8, 1)), 4);
         assert_eq!(count(keeper.plan(&view(0, AT_ONCE, all.clone()), 8, 2)), 0);
         keeper.not_destroyed(&"default-dvm".parse().unwrap(), Place::Done, "f4");
@@ -327,7 +348,8 @@ mod tests {
     fn r88_negative_delay_refills_only_when_empty() {
         let mut keeper = Keeper::default();
         let delay = Delay::WhenEmpty(Duration::from_secs(1));
-        let one_left = vec![seen(Place::Ready, 1, false, Domain::Paused), seen(Place::Used, 2, true, Domain::Unchecked)];
+        let one_left =
+            vec![seen(Place::Ready, 1, false, Domain::Paused), seen(Place::Used, 2, true, Domain::Unchecked)];
         assert_eq!(starts(&keeper.plan(&view(2, delay, one_left.clone()), 8, SECOND)), 0);
         assert_eq!(starts(&keeper.plan(&view(2, delay, one_left), 8, 60 * SECOND)), 0);
         assert_eq!(starts(&keeper.plan(&view(2, delay, vec![]), 8, 61 * SECOND)), 2);

@@ -146,7 +146,8 @@ impl Claimed<'_> {
         if self.place == to {
             return;
         }
-        let (from, onto) = (format!("{}/{}", self.place, self.entry.name), format!("{to}/{}", self.entry.name));
+        let (from, onto) =
+            (format!("{}/{}", self.place, self.entry.name), format!("{to}/{}", self.entry.name));
         if let Err(error) = self.queue.rename(&from, &onto) {
             log::warn!("cannot move {from} to {onto}: {error}; the keeper will find it");
         }

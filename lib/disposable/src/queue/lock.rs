@@ -65,7 +65,9 @@ impl LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout(wait) => write!(f, "the queue's lock was held by another for over {} ms", wait.as_millis()),
+            Self::Timeout(wait) => {
+                write!(f, "the queue's lock was held by another for over {} ms", wait.as_millis())
+            }
             Self::Io(error) => write!(f, "the queue's lock: {error}"),
         }
     }

@@ -7,19 +7,18 @@ use super::{Local, SUPERVISOR, destroy};
 use crate::HypervisorError;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use os::process::ProcessId;
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// A qube takes milliseconds to start; a machine that needs longer than this hangs.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A qube that runs.
-///
-/// The qube lives until its command ends, the `lifeline` is dropped or this process ends, however it ends. The
-/// supervisor ends when the qube has ended and is cleared away. Somebody must `wait` for it, as for any child.
+/// A qube that runs: until its command ends, until `supervisor.stdin` is dropped, or until this process ends, however
+/// it ends.
 #[derive(Debug)]
 pub struct Created {
     /// What was reached: `Namespaces` or `Processes`.
@@ -30,10 +29,50 @@ pub struct Created {
     pub pausing: Pausing,
     /// The qube's first process.
     pub init: ProcessId,
-    /// Dropping it destroys the qube.
-    pub lifeline: ChildStdin,
-    /// Our child that watches over it; its exit code is that of the qube's command.
-    pub supervisor: Child,
+    /// Our child that watches over it.
+    pub supervisor: Supervisor,
+}
+
+/// The child that watches over a qube. It ends when the qube has ended and is cleared away. Somebody must wait for it, as
+/// for any child.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// The qube's lifeline: dropping it destroys the qube.
+    pub stdin: Option<ChildStdin>,
+    child: Child,
+}
+
+impl Supervisor {
+    /// Waits for the end of the qube, and, unlike [`Child::wait`], leaves its lifeline alone. The exit code is that of the qube's
+    /// command.
+    ///
+    /// # Errors
+    /// As [`Child::wait`].
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait()
+    }
+
+    /// The end of the qube, if it has ended.
+    ///
+    /// # Errors
+    /// As [`Child::try_wait`].
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Kills the supervisor itself. The qube dies too, but is left to [`Local::sweep`] or `destroy` to be cleared away.
+    ///
+    /// # Errors
+    /// As [`Child::kill`].
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Local {
@@ -72,13 +111,10 @@ impl Local {
             .map_err(|error| HypervisorError::file("cannot start", program, error))?;
         let answer = self.converse(&mut supervisor, &Spec { isolation, ..spec.clone() });
         let failure = match answer {
-            // Taken out of the child, whose `wait` would close it.
-            Answer::Ready { init: Some(init), pausing } => match supervisor.stdin.take() {
-                Some(lifeline) => {
-                    return Ok(Created { isolation, refusal: None, pausing, init, lifeline, supervisor });
-                }
-                None => Failure::Broken("the supervisor has no pipes".to_owned()),
-            },
+            Answer::Ready { init: Some(init), pausing } => {
+                let supervisor = Supervisor { stdin: supervisor.stdin.take(), child: supervisor };
+                return Ok(Created { isolation, refusal: None, pausing, init, supervisor });
+            }
             Answer::Ready { init: None, .. } => Failure::Broken("its first process has no number".to_owned()),
             Answer::Failed(failure) => failure,
         };

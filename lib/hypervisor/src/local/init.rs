@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::layout::{self, Layout};
-use super::protocol::{Answer, receive_spec};
+use super::protocol::{Answer, receive_go, receive_spec};
 use super::spec::{Isolation, Pausing, Spec};
 use super::supervisor::HostUser;
 use super::{loopback, root, tree};
@@ -14,8 +14,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdout, setgroups, sethostname, setsid};
-use os::signals::Signals;
 use os::process::ProcessId;
+use os::signals::Signals;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -69,6 +69,8 @@ fn start(isolation: Isolation, host: HostUser) -> Result<Qube, Failure> {
         enter_namespaces(&spec, host)?;
     }
     prctl::set_no_new_privs().map_err(|error| Failure::refused("cannot give up", "new privileges", error))?;
+    // Nothing of the qube may run before it can be paused and killed as a whole.
+    receive_go(&mut lifeline)?;
     let command = start_command(&spec, &layout, console)?;
     let _ = Answer::Ready { init: None, pausing: Pausing::Auto }.send(&mut io::stdout());
     let _ = File::options().write(true).open("/dev/null").map(dup2_stdout);

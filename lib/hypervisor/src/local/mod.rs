@@ -26,7 +26,7 @@ mod supervisor;
 mod text;
 mod tree;
 
-pub use create::Created;
+pub use create::{Created, Supervisor};
 pub use init::init_main;
 pub use spec::{Isolation, Mount, Pausing, Spec};
 pub use supervisor::supervisor_main;
@@ -151,8 +151,8 @@ impl Hypervisor for Local {
                 io::ErrorKind::NotFound => HypervisorError::Dying(domid),
                 _ => HypervisorError::file("cannot thaw the control group", cgroup.path(), error),
             };
-            return match cgroup.is_frozen().map_err(io)? {
-                true => cgroup.thaw().map_err(io),
+            return match cgroup.wake().map_err(io)? {
+                true => Ok(()),
                 false => Err(HypervisorError::NotPaused(domid)),
             };
         }

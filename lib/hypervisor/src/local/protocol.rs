@@ -8,30 +8,58 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-const LONGEST_DESCRIPTION: usize = 4 << 20;
+const LONGEST_DESCRIPTION: u32 = 4 << 20;
 const LONGEST_ANSWER: usize = 64 << 10;
-const END: &str = "end\n";
+const GO: u8 = b'!';
 
-/// Sends a description; the pipe then stays open, and its end means the end of the sender.
+/// Sends a description: its length in four bytes, then the text. The pipe then stays open, and its end means the end of
+/// the sender.
 pub(super) fn send_spec(pipe: &mut impl Write, registry: &OsStr, spec: &Spec) -> io::Result<()> {
-    let mut text = line(&[registry]);
-    text.push_str(&spec.to_text());
-    text.push_str(END);
-    pipe.write_all(text.as_bytes())?;
+    let text = line(&[registry]) + &spec.to_text();
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    if length > LONGEST_DESCRIPTION {
+        return Err(io::Error::other("the description is too long"));
+    }
+    let message = [&length.to_le_bytes(), text.as_bytes()].concat();
+    pipe.write_all(&message)?;
     pipe.flush()
 }
 
 /// Receives what [`send_spec`] sends.
 pub(super) fn receive_spec(pipe: &mut impl Read) -> Result<(PathBuf, Spec), Failure> {
     let broken = |cause: &str| Failure::broken("cannot read", "the description", cause);
-    let text = read_until(pipe, &format!("\n{END}"), LONGEST_DESCRIPTION)
-        .map_err(|error| broken(&error.to_string()))?;
-    let text = text.strip_suffix(END).ok_or_else(|| broken("it is cut off"))?;
+    let read = |pipe: &mut dyn Read| {
+        let mut length = [0; 4];
+        pipe.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length);
+        if length > LONGEST_DESCRIPTION {
+            return Err(io::Error::other("it is too long"));
+        }
+        let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        pipe.read_exact(&mut text)?;
+        String::from_utf8(text).map_err(io::Error::other)
+    };
+    let text = read(pipe).map_err(|error| broken(&error.to_string()))?;
     let (registry, spec) = text.split_once('\n').ok_or_else(|| broken("a line is missing"))?;
     let registry = fields(registry).and_then(|fields| fields.into_iter().next()).map(PathBuf::from);
     match (registry, Spec::parse(spec)) {
         (Some(registry), Some(spec)) => Ok((registry, spec)),
         _ => Err(broken("a line is not understood")),
+    }
+}
+
+/// Lets init start the qube's command.
+pub(super) fn send_go(pipe: &mut impl Write) -> io::Result<()> {
+    pipe.write_all(&[GO])?;
+    pipe.flush()
+}
+
+/// Waits for [`send_go`].
+pub(super) fn receive_go(pipe: &mut impl Read) -> Result<(), Failure> {
+    let mut word = [0];
+    match pipe.read_exact(&mut word) {
+        Ok(()) if word == [GO] => Ok(()),
+        _ => Err(Failure::broken("cannot start", "the command", "the supervisor is gone")),
     }
 }
 
@@ -62,7 +90,7 @@ impl Answer {
 
     /// An answer that does not come, or is none, is a failure too.
     pub(super) fn receive(pipe: &mut impl Read) -> Self {
-        let text = read_until(pipe, "\n", LONGEST_ANSWER);
+        let text = read_line(pipe, LONGEST_ANSWER);
         text.ok().and_then(|text| Self::parse(text.trim_end_matches('\n'))).unwrap_or_else(|| {
             Self::Failed(Failure::Broken("it ended without an answer: was it killed?".to_owned()))
         })
@@ -83,11 +111,11 @@ impl Answer {
     }
 }
 
-/// Reads up to a text after which the sender waits, or the end of the file.
-fn read_until(pipe: &mut impl Read, end: &str, limit: usize) -> io::Result<String> {
+/// Reads up to the end of a line, after which the sender says nothing more, or the end of the file.
+fn read_line(pipe: &mut impl Read, limit: usize) -> io::Result<String> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
-    while !bytes.ends_with(end.as_bytes()) {
+    while !bytes.ends_with(b"\n") {
         match pipe.read(&mut chunk) {
             Ok(0) => break,
             Ok(count) => bytes.extend(chunk.iter().take(count)),
@@ -110,7 +138,11 @@ mod tests {
     fn description_and_answers_round_trip() {
         let mut pipe = Vec::new();
         send_spec(&mut pipe, "/the registry".as_ref(), &sample()).unwrap();
-        assert_eq!(receive_spec(&mut pipe.as_slice()), Ok(("/the registry".into(), sample())));
+        send_go(&mut pipe).unwrap();
+        let mut pipe = pipe.as_slice();
+        assert_eq!(receive_spec(&mut pipe), Ok(("/the registry".into(), sample())));
+        assert_eq!(receive_go(&mut pipe), Ok(()));
+        assert!(receive_go(&mut pipe).is_err());
         for answer in [
             Answer::Ready { init: Some(ProcessId { pid: 3, start: 4 }), pausing: Pausing::Signals },
             Answer::Ready { init: None, pausing: Pausing::Auto },
@@ -130,6 +162,8 @@ mod tests {
         for cut in 0..pipe.len() {
             assert!(receive_spec(&mut &pipe[..cut]).is_err(), "{cut}");
         }
+        let huge = [u32::MAX.to_le_bytes().as_slice(), &pipe].concat();
+        assert!(receive_spec(&mut huge.as_slice()).is_err());
         assert!(matches!(Answer::receive(&mut &b"read"[..]), Answer::Failed(Failure::Broken(_))));
     }
 }

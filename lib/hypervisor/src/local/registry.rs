@@ -136,7 +136,8 @@ impl Registry {
 }
 
 fn parse(mut file: impl Read, path: &Path) -> Result<Record, HypervisorError> {
-    let mut text = String::new();
+    // Enough for one read, in which the way of every hand-over is interested.
+    let mut text = String::with_capacity(2048);
     file.by_ref()
         .take(LONGEST_RECORD)
         .read_to_string(&mut text)

@@ -3,7 +3,7 @@
 use super::cgroup::Cgroup;
 use super::destroy::{MARK, clear_away, kill_all};
 use super::failure::Failure;
-use super::protocol::{Answer, receive_spec, send_spec};
+use super::protocol::{Answer, receive_spec, send_go, send_spec};
 use super::record::Record;
 use super::registry::Registry;
 use super::spec::{Isolation, Pausing, Spec};
@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{dup2_stdout, getegid, geteuid};
-use os::signals::Signals;
 use os::process::ProcessId;
+use os::signals::Signals;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -150,9 +150,13 @@ fn enter(registry: &Registry, spec: &Spec) -> Result<Record, Failure> {
     result.map(|()| record)
 }
 
-/// Starts init, puts it into its control group and the record, and only then lets it go on.
+/// Starts init, enters it into the record and its control group, and lets it start the command only then. The move into
+/// the group can take the kernel 10 ms, which init uses to build what the qube sees.
 fn start(registry: &Registry, spec: &Spec, record: &mut Record, host: HostUser) -> Result<Init, Failure> {
     let broken = |step: &str, error: &dyn std::fmt::Display| Failure::broken(step, INIT, error);
+    let enter = |record: &Record| {
+        registry.replace(spec.domid, record).map_err(|error| Failure::Broken(error.to_string()))
+    };
     let mut process = Command::new("/proc/self/exe")
         .arg0(INIT)
         .args([spec.isolation.as_str(), host.as_str()])
@@ -165,25 +169,30 @@ fn start(registry: &Registry, spec: &Spec, record: &mut Record, host: HostUser) 
         .map_err(|error| broken("cannot start", &error))?;
     let pid = i32::try_from(process.id()).map_err(|error| broken("cannot number", &error))?;
     let init = ProcessId::of(pid).ok_or_else(|| broken("cannot watch", &"it is gone"))?;
-    if let Some(cgroup) = &record.cgroup {
-        // It can be ours to make and yet not ours to move a process into, out of a group that is not ours.
-        match (cgroup.add(pid), spec.pausing) {
-            (Ok(()), _) => {}
-            (Err(_), Pausing::Auto) if cgroup.remove().is_ok() => record.cgroup = None,
-            (Err(error), _) => return Err(Failure::refused("cannot put init into", cgroup.path(), error)),
-        }
-    }
-    record.init = Some(init);
-    registry.replace(spec.domid, record).map_err(|error| Failure::Broken(error.to_string()))?;
     let handle = init
         .open()
         .map_err(|error| broken("cannot watch", &error))?
         .ok_or_else(|| broken("cannot watch", &"it is gone"))?;
+    record.init = Some(init);
+    enter(record)?;
     let (Some(down), Some(up)) = (process.stdin.as_mut(), process.stdout.as_mut()) else {
         return Err(broken("cannot talk to", &"it has no pipes"));
     };
-    // Should sending fail, init is dead, and its missing answer tells so.
+    // Should sending fail, init is dead, and its answer, or that there is none, tells more.
     let _ = send_spec(down, Path::new("/").as_os_str(), spec);
+    if let Some(cgroup) = record.cgroup.clone() {
+        match (cgroup.add(pid), spec.pausing) {
+            (Ok(()), _) => {}
+            (Err(error), _) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            // It can be ours to make and yet not ours to move a process into, out of a group that is not ours.
+            (Err(_), Pausing::Auto) if cgroup.remove().is_ok() => {
+                record.cgroup = None;
+                enter(record)?;
+            }
+            (Err(error), _) => return Err(Failure::refused("cannot put init into", cgroup.path(), error)),
+        }
+    }
+    let _ = send_go(down);
     match Answer::receive(up) {
         Answer::Ready { .. } => Ok(Init { process, handle }),
         Answer::Failed(failure) => Err(failure),

@@ -45,30 +45,54 @@ pub(super) fn children(of: ProcessId) -> Vec<ProcessId> {
 /// a process that we have already looked at. Therefore it is not over until two looks in a row show the same
 /// processes, all stopped.
 pub(super) fn stop(root: ProcessId, deadline: Instant) -> bool {
-    let mut before: Option<Vec<Member>> = None;
     let mut pause = Duration::from_micros(50);
+    let mut sight = Sight::default();
     loop {
         let now = walk(root);
-        let stopped = stopped_pids(&now);
-        let mut quiet = true;
-        for member in &now {
-            let waits_for_stopped_child = waits_for_stopped_child(member, &stopped);
-            if !member.is_stopped() {
-                signal(member, Signal::SIGSTOP);
-                quiet &= waits_for_stopped_child;
-            }
+        for member in now.iter().filter(|member| !member.is_stopped()) {
+            signal(member, Signal::SIGSTOP);
         }
-        if quiet && before.as_ref() == Some(&now) {
-            return true;
+        match sight.judge(now) {
+            Verdict::AllStopped => return true,
+            Verdict::LookAgain => {}
+            Verdict::Running => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(2));
+            }
         }
         if Instant::now() >= deadline {
             return false;
         }
-        if !quiet {
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(2));
+    }
+}
+
+/// The last look, if nothing ran in it.
+#[derive(Debug, Default)]
+struct Sight {
+    before: Option<Vec<Member>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Some may run.
+    Running,
+    /// All seem stopped, for the first time.
+    LookAgain,
+    AllStopped,
+}
+
+impl Sight {
+    fn judge(&mut self, now: Vec<Member>) -> Verdict {
+        let stopped = stopped_pids(&now);
+        if !now.iter().all(|member| member.is_stopped() || waits_for_stopped_child(member, &stopped)) {
+            self.before = None;
+            return Verdict::Running;
         }
-        before = quiet.then_some(now);
+        if self.before.as_ref() == Some(&now) {
+            return Verdict::AllStopped;
+        }
+        self.before = Some(now);
+        Verdict::LookAgain
     }
 }
 
@@ -164,4 +188,70 @@ fn signal(member: &Member, signal: Signal) {
 fn numbers_in(directory: &str) -> Vec<i32> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(pid: i32, state: char, children: &[i32]) -> Member {
+        Member {
+            process: ProcessId { pid, start: 1 },
+            threads: vec![(pid, state)],
+            children: children.to_vec(),
+        }
+    }
+
+    #[test]
+    fn an_orphan_that_the_first_look_missed_is_stopped() {
+        let mut sight = Sight::default();
+        // 3 ended while we looked, after 1 and before itself had been looked at; its child 4 went to 1.
+        assert_eq!(sight.judge(vec![member(1, 'T', &[3]), member(3, 'Z', &[])]), Verdict::LookAgain);
+        let second = vec![member(1, 'T', &[3, 4]), member(3, 'Z', &[]), member(4, 'S', &[])];
+        assert_eq!(sight.judge(second), Verdict::Running);
+        let still = vec![member(1, 'T', &[3, 4]), member(3, 'Z', &[]), member(4, 'T', &[])];
+        assert_eq!(sight.judge(still.clone()), Verdict::LookAgain);
+        assert_eq!(sight.judge(still), Verdict::AllStopped);
+    }
+
+    #[test]
+    fn a_parent_in_vfork_counts_as_stopped_with_its_child_and_not_without() {
+        let waiting = member(1, 'D', &[2]);
+        let judge = |child| {
+            let now = vec![waiting.clone(), member(2, child, &[])];
+            let mut sight = Sight::default();
+            sight.judge(now.clone());
+            sight.judge(now)
+        };
+        assert_eq!(judge('T'), Verdict::AllStopped);
+        assert_eq!((judge('S'), judge('Z')), (Verdict::Running, Verdict::Running));
+    }
+
+    #[test]
+    fn a_thread_beside_a_stopped_one_runs() {
+        let mut process = member(1, 'T', &[]);
+        process.threads.push((2, 'R'));
+        assert_eq!(Sight::default().judge(vec![process]), Verdict::Running);
+    }
+
+    #[test]
+    fn a_real_tree_is_stopped_and_resumed() {
+        let script = "sh -c 'sleep 1000 & wait' & sleep 1000";
+        let mut child = std::process::Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
+        let root = ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap();
+        let soon = || Instant::now() + Duration::from_secs(20);
+        while members(root).len() < 4 && Instant::now() < soon() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(stop(root, soon()));
+        let tree = members(root);
+        let stopped = |process: &ProcessId| Stat::read(process.pid).is_some_and(|stat| stat.state == 'T');
+        assert!(tree.iter().all(stopped), "{tree:?}");
+        resume(root);
+        assert!(!tree.iter().any(stopped), "{tree:?}");
+        for process in tree {
+            process.open().unwrap().unwrap().signal(Signal::SIGKILL).unwrap();
+        }
+        child.wait().unwrap();
+    }
 }

@@ -47,7 +47,7 @@ fn a_qube_ends_when_its_lifeline_is_dropped() {
         let spec = world.spec(9, way, "(setsid sleep 1000 &) ; sleep 1000");
         let Some(mut created) = world.start(&spec) else { continue };
         let record = world.record(id(9));
-        drop(created.lifeline);
+        drop(created.supervisor.stdin.take());
         created.supervisor.wait().unwrap();
         world.assert_nothing_left(&spec, &record);
     }

@@ -109,7 +109,7 @@ fn the_supervisor_runs_on_and_ends_a_paused_qube_with_its_lifeline() {
         let Some(mut created) = world.start(&spec) else { continue };
         let record = world.record(id(15));
         world.local.pause(id(15)).unwrap_or_else(|error| panic!("{way:?}: {error}"));
-        drop(created.lifeline);
+        drop(created.supervisor.stdin.take());
         created.supervisor.wait().unwrap();
         world.assert_nothing_left(&spec, &record);
     }

@@ -48,15 +48,18 @@ pub(super) fn run(call: &Call, shared: &Shared, notice: EndNotice) {
 }
 
 fn run_attached(call: &Call, shared: &Shared) -> Option<Child> {
+    let mut early = None;
     let started = begin(call, shared).and_then(|(command, config)| {
         log::debug!("starting {}", printable(&call.text));
+        // A caller that is there already need not wait for the start; one that is not yet must not delay it.
+        early = reach(call, shared, Duration::ZERO).and_then(Result::ok);
         exec::start(&command, &config, &shared.surroundings)
     });
     let service = started.unwrap_or_else(|error| {
         log::error!("{}: {error}", printable(&call.text));
         data::Service::Failed { code: error.exit_code(), dom0: false }
     });
-    match connect(call, shared) {
+    match early.or_else(|| connect(call, shared)) {
         Some(vchan) => {
             relay(vchan, service, call);
             None
@@ -104,15 +107,21 @@ fn begin(call: &Call, shared: &Shared) -> Result<(Command, Config), ExecError> {
 
 fn connect(call: &Call, shared: &Shared) -> Option<vchan::Vchan> {
     let ExecParams { connect_domain, connect_port } = call.peer;
-    let (Ok(domain), Ok(port)) = (DomId::try_from(connect_domain), u16::try_from(connect_port)) else {
-        log::error!("the daemon names domain {connect_domain} and port {connect_port}: there are no such");
+    let peer = || format!("domain {connect_domain}, port {connect_port}");
+    let Some(result) = reach(call, shared, CONNECT_LIMIT) else {
+        log::error!("the daemon names {}: there are no such", peer());
         return None;
     };
-    vchan::Vchan::connect(&shared.vchan, domain, port, Some(CONNECT_LIMIT))
-        .inspect_err(|error| {
-            log::error!("{}: no data vchan to domain {domain}, port {port}: {error}", printable(&call.text));
-        })
+    result
+        .inspect_err(|error| log::error!("{}: no data vchan to {}: {error}", printable(&call.text), peer()))
         .ok()
+}
+
+/// `None` when the daemon's numbers are none of a domain and a port.
+fn reach(call: &Call, shared: &Shared, limit: Duration) -> Option<std::io::Result<vchan::Vchan>> {
+    let domain = DomId::try_from(call.peer.connect_domain).ok()?;
+    let port = u16::try_from(call.peer.connect_port).ok()?;
+    Some(vchan::Vchan::connect(&shared.vchan, domain, port, Some(limit)))
 }
 
 fn relay(vchan: vchan::Vchan, service: data::Service, call: &Call) {

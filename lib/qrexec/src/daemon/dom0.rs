@@ -3,6 +3,7 @@
 use super::error::CallError;
 use super::machine::Destination;
 use super::request::Job;
+use super::story::shown;
 use crate::data::{self, HelloOrder, Service};
 use crate::exec::{self, Action, Command, ServiceCommand, Surroundings};
 use std::time::Duration;
@@ -37,7 +38,7 @@ fn start(job: &Job, command: &str) -> Service {
         exec::start(&command, &config, surroundings)
     });
     started.unwrap_or_else(|error| {
-        log::warn!("{} calls \"{}\": {error}", job.desk.name, names::printable(command.as_bytes()));
+        log::warn!("{} calls {} in dom0: {error}", job.desk.name, shown(&job.trigger));
         Service::Failed { code: error.exit_code(), dom0: true }
     })
 }

@@ -31,7 +31,10 @@ pub(super) struct Driver<'a> {
     door: Option<Door>,
     clients: BTreeMap<ClientId, UnixStream>,
     next_client: u64,
+    /// Until when the agent has to be there.
     deadline: Option<Instant>,
+    /// Until when nobody is accepted: there were no descriptors left.
+    rest: Option<Instant>,
     on_ready: Option<Box<dyn FnOnce() + 'a>>,
 }
 
@@ -66,6 +69,7 @@ impl<'a> Driver<'a> {
             clients: BTreeMap::new(),
             next_client: 0,
             deadline: options.startup_limit.map(|limit| Instant::now() + limit),
+            rest: None,
             on_ready: Some(Box::new(on_ready)),
         }
     }
@@ -74,20 +78,18 @@ impl<'a> Driver<'a> {
     pub(super) fn run(&mut self) -> End {
         let mut buffer = vec![0; READ];
         self.seek_agent();
-        loop {
+        while !self.inbox.is_terminated() {
             let ready = match self.wait() {
                 Ok(ready) => ready,
                 Err(end) => return end,
             };
-            if self.inbox.is_terminated() {
-                return End::Terminated;
-            }
             if let Some(end) = self.round(&ready, &mut buffer) {
                 self.door = None;
                 self.part(&mut buffer);
                 return end;
             }
         }
+        End::Terminated
     }
 
     fn round(&mut self, ready: &Ready, buffer: &mut [u8]) -> Option<End> {
@@ -110,7 +112,21 @@ impl<'a> Driver<'a> {
         end
     }
 
+    /// How long to wait at most.
+    fn limit(&self) -> Result<PollTimeout, End> {
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        if self.deadline.is_some_and(|deadline| left(deadline).is_zero()) {
+            return Err(End::NoAgent);
+        }
+        Ok(match self.deadline.into_iter().chain(self.rest).min() {
+            None => PollTimeout::NONE,
+            // Rounded up, so that the time is over when the wait is.
+            Some(until) => PollTimeout::try_from(left(until).as_millis() + 1).unwrap_or(PollTimeout::MAX),
+        })
+    }
+
     fn wait(&mut self) -> Result<Ready, End> {
+        self.rest = self.rest.filter(|&until| Instant::now() < until);
         let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
         let agent = self.agent.as_ref().map(|agent| {
             let mut wish = PollFlags::empty();
@@ -121,21 +137,12 @@ impl<'a> Driver<'a> {
         let has_agent = agent.is_some();
         fds.extend(agent);
         let hears = self.outgoing.len() < DEAF_TO_CLIENTS;
-        let door = self.door.as_ref().filter(|_| hears && self.machine.has_room());
+        let door = self.door.as_ref().filter(|_| hears && self.rest.is_none() && self.machine.has_room());
         fds.extend(door.map(|door| PollFd::new(door.as_fd(), PollFlags::POLLIN)));
         if hears {
             fds.extend(self.clients.values().map(|client| PollFd::new(client.as_fd(), PollFlags::POLLIN)));
         }
-        let limit = match self.deadline {
-            None => PollTimeout::NONE,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(End::NoAgent);
-                }
-                PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
-            }
-        };
+        let limit = self.limit()?;
         match poll(&mut fds, limit) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Ready { mail: true, ..Ready::default() }),
@@ -153,19 +160,17 @@ impl<'a> Driver<'a> {
 
     fn take_mail(&mut self, mail: Mail) {
         match mail {
-            Mail::Agent(Ok(agent)) => {
-                if let Err(error) = agent.set_nonblocking(true) {
-                    // A read that blocks would stop everything; better no agent than that.
-                    return log::error!("making the control connection non-blocking failed: {error}");
+            // A read that blocks would stop everything; better no agent than that.
+            Mail::Agent(agent) => match agent.and_then(|agent| agent.set_nonblocking(true).map(|()| agent)) {
+                Ok(agent) => {
+                    self.agent = Some(agent);
+                    self.machine.agent_connected();
                 }
-                self.agent = Some(agent);
-                self.machine.agent_connected();
-            }
-            Mail::Agent(Err(error)) => {
-                log::error!("connecting to the agent of {} failed: {error}", self.options.name);
-                // The next attempt must not follow at once, and the loop must not sleep: the thread does.
-                self.seek_agent_after(PAUSE);
-            }
+                Err(error) => {
+                    log::error!("connecting to the agent of {} failed: {error}", self.options.name);
+                    self.seek_agent_after(PAUSE);
+                }
+            },
             Mail::Connect(id, to, reply) => {
                 let port = self.machine.connect(id, to);
                 // The thread that asked may have been ended by the process's end only.
@@ -232,7 +237,10 @@ impl<'a> Driver<'a> {
             let client = match self.door.as_ref().map(Door::accept) {
                 Some(Ok(Some(client))) => client,
                 Some(Ok(None)) | None => return,
-                Some(Err(error)) => return log::warn!("accepting a client failed: {error}"),
+                Some(Err(error)) => {
+                    self.rest = Some(Instant::now() + PAUSE);
+                    return log::warn!("accepting a client of {} failed: {error}", self.options.name);
+                }
             };
             let id = ClientId(self.next_client);
             self.next_client += 1;
@@ -319,6 +327,6 @@ const DEAF_TO_CLIENTS: usize = 64 * 1024;
 const DEAF_TO_AGENT: usize = 1024 * 1024;
 /// How long a peer may take to see that it is over.
 const PARTING: Duration = Duration::from_millis(100);
-/// Before another attempt to connect after one that failed.
+/// Before another attempt to connect or to accept after one that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 const CONTROL_PORT: u16 = 512;

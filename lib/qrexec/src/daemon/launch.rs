@@ -5,8 +5,8 @@
 
 use super::options::Options;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -56,21 +56,24 @@ pub(super) fn leave_session() {
 
 /// In the child, when its sockets are there: tells the parent and lets standard output be the log from now on.
 pub(super) fn tell_parent() {
-    let told = io::stdout().write_all(&[0]).and_then(|()| io::stdout().flush());
-    // A parent that did not want to wait is gone.
-    log::debug!("telling the parent: {told:?}");
+    // Past the buffer of standard output, which would keep what a parent that did not wait cannot take.
+    if let Err(error) = nix::unistd::write(io::stdout(), &[0]) {
+        log::debug!("telling the parent: {error}");
+    }
     if let Err(error) = nix::unistd::dup2_stdout(io::stderr()) {
         log::warn!("turning standard output to the log: {error}");
     }
 }
 
-fn open_log(options: &Options) -> io::Result<File> {
-    let path = Path::new("/var/log/qubes").join(format!("qrexec.{}.log", options.name));
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o660)
-        .open(&path)
+/// Where Qubes OS keeps its logs. On a machine without that directory the log goes where the parent's does.
+fn open_log(options: &Options) -> io::Result<Stdio> {
+    let dir = Path::new("/var/log/qubes");
+    if !dir.is_dir() {
+        return Ok(Stdio::inherit());
+    }
+    let path = dir.join(format!("qrexec.{}.log", options.name));
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(&path);
+    opened
+        .map(Stdio::from)
         .map_err(|error| io::Error::new(error.kind(), format!("opening the log {}: {error}", path.display())))
 }

@@ -50,7 +50,7 @@ pub struct ClientId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// The program: arguments without argv[0] in, exit code out.
+/// The program: arguments without `argv[0]` in, exit code out.
 ///
 /// 0 ended by a signal (or, in the parent, ready); 1 usage, breach of protocol by the agent, or no sockets; 3 the agent
 /// did not come in time. The environment is read here: `VCHAN_SOCKET_DIR`, `VCHAN_DOMAIN`, `QREXEC_SERVICE_PATH`,

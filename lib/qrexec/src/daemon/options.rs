@@ -132,7 +132,7 @@ impl Startup {
 }
 
 impl Options {
-    /// Reads the command line without argv[0].
+    /// Reads the command line without `argv[0]`.
     ///
     /// # Errors
     /// See [`OptionsError`]; all of them mean exit code 1.

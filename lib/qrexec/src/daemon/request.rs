@@ -5,7 +5,7 @@ use super::machine::Destination;
 use super::mail::{Mail, Outbox};
 use super::options::Options;
 use super::question::{Policy, command};
-use super::story::Story;
+use super::story::{Story, shown};
 use super::trigger::Trigger;
 use super::{RequestId, disposable, dom0};
 use crate::client::{Accepted, Client, ClientError};
@@ -31,7 +31,7 @@ pub(super) struct Desk {
 pub(super) struct Job {
     pub(super) desk: Arc<Desk>,
     id: RequestId,
-    trigger: Trigger,
+    pub(super) trigger: Trigger,
     outbox: Outbox,
 }
 
@@ -73,7 +73,7 @@ impl Job {
         match self.carry_out() {
             Ok(code) => self.desk.story.ended(&self.trigger, code, start),
             Err(error) => {
-                let Trigger { service, target, .. } = &self.trigger;
+                let (service, target) = (shown(&self.trigger), &self.trigger.target);
                 log::warn!("{} calls {service} in \"{target}\": {error}", self.desk.name);
                 self.desk.story.failed(&self.trigger, &error, start);
             }

@@ -69,7 +69,7 @@ impl Story {
 }
 
 /// The service, cut where an argument is too long to be read.
-fn shown(trigger: &Trigger) -> &str {
+pub(super) fn shown(trigger: &Trigger) -> &str {
     // Cleaning has left ASCII alone, so every cut is between characters.
     trigger.service.get(..80).unwrap_or(&trigger.service)
 }

@@ -3,11 +3,22 @@
 /// Replaces each byte that is not printable ASCII, tab, newline, carriage return, backspace or bell by `_`.
 pub(super) fn replace(bytes: &mut [u8]) {
     for byte in bytes {
-        if !matches!(byte, 0x20..=0x7e | b'\t' | b'\n' | b'\r' | 0x08 | 0x07) {
-            *byte = b'_';
-        }
+        *byte = REPLACED[usize::from(*byte)];
     }
 }
+
+/// What each byte becomes.
+const REPLACED: [u8; 256] = {
+    let mut replaced = [b'_'; 256];
+    let mut byte = 0u8;
+    while byte < 0x7f {
+        if matches!(byte, 0x20..=0x7e | b'\t' | b'\n' | b'\r' | 0x08 | 0x07) {
+            replaced[byte as usize] = byte;
+        }
+        byte += 1;
+    }
+    replaced
+};
 
 #[cfg(test)]
 mod tests {

@@ -99,7 +99,8 @@ pub(super) fn grow(pipe: impl AsFd) {
     }
 }
 
-fn splice_some(from: impl AsFd, to: impl AsFd, most: usize) -> io::Result<Flow> {
+/// Moves up to `most` bytes from one descriptor to another, one of which must be a pipe, without copying them.
+pub(super) fn splice_some(from: impl AsFd, to: impl AsFd, most: usize) -> io::Result<Flow> {
     let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
     loop {
         return match splice(&from, None, &to, None, most, flags) {
@@ -121,4 +122,5 @@ fn trouble(error: Errno) -> io::Result<Flow> {
     }
 }
 
-const PIPE_SIZE: i32 = 1 << 20;
+/// Four messages: more would only push the bytes out of the processor's cache, and use up a user's share of pipe memory.
+const PIPE_SIZE: i32 = 1 << 18;

@@ -6,7 +6,9 @@ use super::flow::{Flow, Pipe, take};
 use super::local::Local;
 use super::machine::{Machine, Route};
 use crate::wire::{Header, limit};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
+use std::os::fd::AsFd;
 use vchan::Vchan;
 
 /// Where received bytes go.
@@ -33,6 +35,8 @@ pub(super) struct Incoming {
     pipe: Option<Pipe>,
     /// The last body was long: read the next header alone, so that the next body can be spliced from its first byte.
     bulk: bool,
+    /// There was a long body before.
+    bulk_begun: bool,
     /// Whether the vchan has something to read, as far as known.
     pub(super) readable: bool,
     /// Bytes of output and errors received, headers not counted.
@@ -79,6 +83,7 @@ impl Incoming {
             body: None,
             pipe: None,
             bulk: false,
+            bulk_begun: false,
             readable: true,
             bytes: 0,
             first_ns: None,
@@ -232,27 +237,70 @@ impl Incoming {
         if !self.readable {
             return Ok(Received::WaitForPeer);
         }
+        match &mut sinks.output {
+            Some(output) if output.direct => self.splice_directly(vchan, body, output),
+            _ => self.splice_aside(vchan, body, sinks),
+        }
+    }
+
+    /// To an output that is a pipe.
+    fn splice_directly(
+        &mut self,
+        vchan: &Vchan,
+        mut body: Body,
+        output: &mut Local,
+    ) -> Result<Received, DataError> {
+        if !output.ready {
+            return Ok(Received::WaitForOutput);
+        }
+        if !self.bulk_begun {
+            self.bulk_begun = true;
+            output.grow();
+        }
+        match output.splice_from(vchan, body.left).map_err(DataError::system(RECEIVING))? {
+            Flow::Moved(count) => {
+                body.left -= count;
+                self.body = Some(body);
+            }
+            Flow::Blocked => {
+                // The kernel does not say which of the two it was.
+                let mut fds = [
+                    PollFd::new(vchan.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(output.as_fd(), PollFlags::POLLOUT),
+                ];
+                if poll(&mut fds, PollTimeout::ZERO).is_ok() {
+                    self.readable = fds[0].any().unwrap_or(true);
+                    output.ready = fds[1].any().unwrap_or(true);
+                }
+                output.direct = !(self.readable && output.ready);
+            }
+            Flow::Ended => return Ok(Received::Ended),
+            // A reader that is gone is found out, and dealt with, by writing.
+            Flow::Broken | Flow::Unsupported => self.forgo_splicing(output),
+        }
+        Ok(Received::Progress)
+    }
+
+    /// Into a pipe of our own, from where [`Self::deliver_piped`] goes on.
+    fn splice_aside(&mut self, vchan: &Vchan, body: Body, sinks: &mut Sinks) -> Result<Received, DataError> {
         let pipe = match &mut self.pipe {
             Some(pipe) => pipe,
-            none => {
-                if let Some(output) = &sinks.output {
-                    output.grow();
-                }
-                none.insert(Pipe::new().map_err(DataError::system("making a pipe"))?)
-            }
+            none => none.insert(Pipe::new().map_err(DataError::system("making a pipe"))?),
         };
         match pipe.fill(vchan, body.left).map_err(DataError::system(RECEIVING))? {
-            Flow::Moved(_) => Ok(Received::Progress),
+            Flow::Moved(_) => {}
             Flow::Blocked => {
                 self.readable = false;
-                Ok(Received::WaitForPeer)
+                return Ok(Received::WaitForPeer);
             }
-            Flow::Ended | Flow::Broken => Ok(Received::Ended),
+            Flow::Ended | Flow::Broken => return Ok(Received::Ended),
             Flow::Unsupported => {
-                self.forgo_splicing(sinks);
-                Ok(Received::Progress)
+                if let Some(output) = &mut sinks.output {
+                    self.forgo_splicing(output);
+                }
             }
         }
+        Ok(Received::Progress)
     }
 
     fn deliver_piped(&mut self, machine: &mut Machine, sinks: &mut Sinks) -> Result<Received, DataError> {
@@ -274,17 +322,16 @@ impl Incoming {
             Flow::Blocked => return Ok(Received::WaitForOutput),
             Flow::Ended | Flow::Broken => machine.output_lost(),
             Flow::Unsupported => {
-                self.forgo_splicing(sinks);
+                self.bulk = false;
+                output.splice = false;
                 self.unpipe().map_err(DataError::system(WRITING))?;
             }
         }
         Ok(Received::Progress)
     }
 
-    fn forgo_splicing(&mut self, sinks: &mut Sinks) {
-        if let Some(output) = &mut sinks.output {
-            output.splice = false;
-        }
+    const fn forgo_splicing(&mut self, output: &mut Local) {
+        output.splice = false;
         self.bulk = false;
     }
 

@@ -7,6 +7,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use nix::sys::stat::{SFlag, fstat};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use vchan::Vchan;
 
 /// A local descriptor.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Local {
     pub(super) ready: bool,
     /// Whether splice(2) may be tried.
     pub(super) splice: bool,
+    /// Whether splice(2) may be tried without a pipe of our own in between: this is a pipe.
+    pub(super) direct: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +52,16 @@ impl Local {
             }
         }
         let identity = (stat.st_dev, stat.st_ino);
-        Ok(Self { fd, kind, identity, before, farewell: None, ready: kind != Kind::Device, splice: true })
+        Ok(Self {
+            fd,
+            kind,
+            identity,
+            before,
+            farewell: None,
+            ready: kind != Kind::Device,
+            splice: true,
+            direct: kind == Kind::Stream { pipe: true },
+        })
     }
 
     /// An end whose flags stay as they are, for little output.
@@ -62,6 +74,7 @@ impl Local {
             farewell: None,
             ready: false,
             splice: false,
+            direct: false,
         }
     }
 
@@ -123,6 +136,11 @@ impl Local {
         let flow = pipe.fill(&self.fd, most)?;
         self.seen(flow, most);
         Ok(flow)
+    }
+
+    /// Moves bytes of a vchan straight to this end. [`Flow::Blocked`] may be said by either of the two.
+    pub(super) fn splice_from(&self, vchan: &Vchan, most: usize) -> io::Result<Flow> {
+        flow::splice_some(vchan, &self.fd, most)
     }
 
     /// Moves what a pipe holds to this end.
