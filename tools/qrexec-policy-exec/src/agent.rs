@@ -40,13 +40,19 @@ impl Agents {
         self.socket(ASK_SERVICE).is_some()
     }
 
-    /// Puts the question to the user and waits for the answer, for as long as it takes. Whatever is not a clear yes to one of
-    /// the choices is a no.
+    /// Puts the question to the user of the caller's guivm and waits for the answer, for as long as it takes. Whatever is
+    /// not a clear yes to one of the choices is a no.
     #[must_use]
     pub fn decide(&self, ask: &Ask, system: &SystemInfo) -> Decision {
-        let Some(guivm) = ask.guivm(system) else {
-            return ask.refuse_because(DenyReason::NobodyToAsk(format!("{} has no guivm", ask.source)));
-        };
+        match ask.guivm(system) {
+            Some(guivm) => self.decide_in(guivm, ask, system),
+            None => ask.refuse_because(DenyReason::NobodyToAsk(format!("{} has no guivm", ask.source))),
+        }
+    }
+
+    /// Puts the question to the user of this qube, whatever the caller's guivm is.
+    #[must_use]
+    pub fn decide_in(&self, guivm: &str, ask: &Ask, system: &SystemInfo) -> Decision {
         match self.exchange(guivm, ASK_SERVICE, &ask.to_json(system)) {
             Ok(bytes) => match AgentAnswer::parse(&bytes) {
                 AgentAnswer::Allow(target) => ask.answer(&target, system),
