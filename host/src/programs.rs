@@ -60,5 +60,13 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
 
 /// Programs whose stderr is a log file; on a user's terminal the story says what matters.
 fn is_daemon(name: &str) -> bool {
-    matches!(name, "qrexec-daemon" | "qrexec-agent" | "qrexec-policy-exec" | "preload-dispvm" | "qubes.OpenInVM" | "qubes.OpenURL")
+    matches!(
+        name,
+        "qrexec-daemon"
+            | "qrexec-agent"
+            | "qrexec-policy-exec"
+            | "preload-dispvm"
+            | "qubes.OpenInVM"
+            | "qubes.OpenURL"
+    )
 }
