@@ -170,7 +170,7 @@ impl<'q> World<'q> {
             }
             91..94 => self.meddle(),
             94 => self.kill_keeper(),
-            96..98 if self.living.is_none() => self.begin_keeper(),
+            95..99 if self.living.is_none() => self.begin_keeper(),
             99 if self.below(2) == 0 => self.reboot(),
             _ => drop(self.pass()),
         }
