@@ -154,6 +154,19 @@ fn p7_control_bytes_of_a_disposable_reach_no_terminal() {
 }
 
 #[test]
+fn p7_a_flood_of_words_is_cut_and_the_application_goes_on() {
+    let directory = directory();
+    let file = directory.path().join("a.txt");
+    fs::write(&file, "draft").unwrap();
+    let application = "sh -c 'yes flood | head -c 3000000 >&2; printf end > \"$1\"' sh";
+    let output = open(["--preload=1".as_ref(), "--with".as_ref(), application.as_ref(), file.as_os_str()]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not shown"));
+    assert!(output.stderr.len() < 500_000, "{} bytes", output.stderr.len());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "end");
+}
+
+#[test]
 fn json_is_one_object_a_line_and_nothing_else() {
     let directory = directory();
     let file = directory.path().join("a.txt");

@@ -1,5 +1,6 @@
 //! What a host is told when it is started.
 
+use crate::asking::Asking;
 use crate::layout::Layout;
 use hypervisor::local::{Isolation, Mount};
 use std::path::PathBuf;
@@ -23,6 +24,10 @@ pub struct HostConfig {
     pub services: Vec<(String, String)>,
     /// Files of the policy for this run alone, ranking above the administrator's: name and content.
     pub policy: Vec<(String, String)>,
+    /// Who answers when a rule says that the user decides.
+    pub asking: Asking,
+    /// A policy daemon to ask in place of this host, for example that of Qubes OS.
+    pub policy_socket: Option<PathBuf>,
 }
 
 impl HostConfig {
@@ -38,6 +43,8 @@ impl HostConfig {
             story: None,
             services: Vec::new(),
             policy: Vec::new(),
+            asking: Asking::Nobody,
+            policy_socket: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | `store` | which qubes there are and what is known of them; pure |
 //! | `life` | starts and ends of qubes |
 //! | `admin_server`, `policy_server`, `server` | the sockets |
+//! | [`Asking`] | who answers the policy's questions to the user |
 //! | `keeper`, `process`, `lifeline` | long-lived children |
 //! | `recovery`, `lock` | what an earlier host left |
 //! | `programs` | one executable, many names |
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod admin_server;
+mod asking;
 mod bench;
 pub mod cli;
 mod config;
@@ -36,6 +38,7 @@ mod server;
 mod setup;
 pub mod store;
 
+pub use asking::Asking;
 pub use config::HostConfig;
 pub use error::HostError;
 pub use host::Host;

@@ -1,5 +1,6 @@
 //! Answers the qrexec daemons' questions (spec/qrexec-wire.md, section 9) and tells each decision to whoever listens.
 
+use crate::asking;
 use crate::dom0::Dom0;
 use names::printable;
 use policy::protocol::{REQUEST_LIMIT, Request};
@@ -20,7 +21,7 @@ pub(crate) fn serve(dom0: &Arc<Dom0>, mut stream: UnixStream) {
         Ok(Err(error)) => return log::warn!("policy: {error}"),
         Err(error) => return log::warn!("policy: reading a request: {error}"),
     };
-    let decision = decide(dom0, &request);
+    let decision = decide(dom0, &request, &stream);
     if let Err(error) = stream.write_all(&request.answer(&decision)) {
         log::warn!("policy: the answer was not taken: {error}");
     }
@@ -28,11 +29,27 @@ pub(crate) fn serve(dom0: &Arc<Dom0>, mut stream: UnixStream) {
     tell(dom0, &request, &decision, begun);
 }
 
-fn decide(dom0: &Dom0, request: &Request) -> Decision {
+fn decide(dom0: &Dom0, request: &Request, caller: &UnixStream) -> Decision {
     let info = dom0.system_info();
     // Tags name targets here (users.md D2); the provider in dom0 turns one into a template (promise P8).
     let options = Options { accept_tag_targets: true };
-    request.settle(dom0.evaluate(&request.call(), &info.system, options), &info.system)
+    match request.settle(dom0.evaluate(&request.call(), &info.system, options), &info.system) {
+        Decision::Ask(ask) => {
+            let begun = os::monotonic_ns();
+            let decision = asking::decide(dom0, &ask, caller);
+            let text = format!(
+                "{} leaves {}{} from {} to the user: {}",
+                place(&ask.rule),
+                printable(ask.service.as_bytes()),
+                printable(ask.argument.as_bytes()),
+                printable(ask.source.as_bytes()),
+                if decision.is_allowed() { "agreed" } else { "not agreed" },
+            );
+            dom0.reporter.report(&Event::now("host", "asked", &ask.source, text).since(begun));
+            decision
+        }
+        settled => settled,
+    }
 }
 
 fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
@@ -64,13 +81,8 @@ fn tell(dom0: &Arc<Dom0>, request: &Request, decision: &Decision, begun: u64) {
     );
     let (step, text) = match decision {
         Decision::Allow(allow) => ("allowed", format!("{call}: allowed by {}", place(&allow.rule))),
-        Decision::Ask(ask) => {
-            let text = format!(
-                "{call}: refused: {} asks the user, and this host has nobody to ask",
-                place(&ask.rule)
-            );
-            ("denied", format!("{text}; a rule in etc/policy.d/30-user.policy can allow it"))
-        }
+        // Answered or refused before it comes here.
+        Decision::Ask(ask) => ("denied", format!("{call}: refused: {} asks the user", place(&ask.rule))),
         Decision::Deny(deny) => match &deny.rule {
             Some(rule) => ("denied", format!("{call}: refused by {}: {}", place(rule), deny.reason)),
             None => ("denied", format!("{call}: refused: {}", deny.reason)),

@@ -48,6 +48,8 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
         }
         "qubes.OpenInVM" | "open-in-vm" if in_dom0 => open_in_vm::main(),
         "qubes.OpenURL" | "open-url" if in_dom0 => open_url::main(),
+        "qrexec-policy-exec" => qrexec_policy_exec::main(words),
+        "qvm-dispvm" => qvm_dispvm::main(words),
         "qrexec-agent" => qrexec::agent::main(words),
         "qrexec-client-vm" => qrexec::client_vm::main(words),
         _ => vm::run(name, words)
@@ -58,5 +60,13 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
 
 /// Programs whose stderr is a log file; on a user's terminal the story says what matters.
 fn is_daemon(name: &str) -> bool {
-    matches!(name, "qrexec-daemon" | "qrexec-agent" | "preload-dispvm" | "qubes.OpenInVM" | "qubes.OpenURL")
+    matches!(
+        name,
+        "qrexec-daemon"
+            | "qrexec-agent"
+            | "qrexec-policy-exec"
+            | "preload-dispvm"
+            | "qubes.OpenInVM"
+            | "qubes.OpenURL"
+    )
 }

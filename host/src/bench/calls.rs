@@ -6,6 +6,7 @@ use crate::cli::Failure;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use trace::Event;
 
 /// Start and end of an empty program: this executable under a name for which it does nothing.
@@ -14,6 +15,8 @@ pub(super) fn exec_floor() -> Result<Vec<Figure>, Failure> {
     let executable = std::env::current_exe().map_err(failed)?;
     let mut times = Vec::with_capacity(EXECS);
     for _ in 0..EXECS {
+        // Calls come one at a time, to caches and CPUs that have done other things meanwhile.
+        std::thread::sleep(PAUSE);
         let begun = os::monotonic_ns();
         Command::new(&executable).arg0("qubes-nothing").status().map_err(failed)?;
         times.push(os::monotonic_ns() - begun);
@@ -86,6 +89,7 @@ pub(super) fn cold(site: &mut Site) -> Result<Vec<Figure>, Failure> {
 }
 
 const EXECS: usize = 300;
+const PAUSE: Duration = Duration::from_millis(5);
 const HAND_OVERS: usize = 60;
 const CALLS: usize = 40;
 const COLD_CALLS: usize = 15;

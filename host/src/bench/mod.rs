@@ -6,6 +6,7 @@
 
 mod calls;
 mod figure;
+mod policy;
 mod probe;
 mod queue;
 mod site;
@@ -42,6 +43,9 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
     };
     if wanted(&["exec_floor"]) {
         add(calls::exec_floor()?);
+    }
+    if wanted(policy::NAMES) {
+        add(policy::policy()?);
     }
     if wanted(&["claim_depth_1", "claim_depth_1024"]) {
         add(queue::depths()?);
@@ -90,6 +94,12 @@ pub(crate) const VARIABLE: &str = "QUBES_BENCH";
 
 const NAMES: &[&str] = &[
     "exec_floor",
+    "policy_cold",
+    "policy_warm",
+    "policy_1000_rules",
+    "policy_10000_rules",
+    "system_info_100",
+    "policy_exec",
     "claim_depth_1",
     "claim_depth_1024",
     "claim",

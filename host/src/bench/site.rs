@@ -5,7 +5,6 @@ use super::stream::rate;
 use crate::cli::Failure;
 use crate::cli::story::{Form, Story};
 use crate::{DEFAULT_TEMPLATE, Host, HostConfig, Layout};
-use hypervisor::local::Isolation;
 use names::{DomId, QubeName, QubeRef};
 use qrexec::client::Client;
 use qrexec::data::{CallEnd, Options};
@@ -44,14 +43,11 @@ impl Site {
         layout.create().map_err(|error| failed(&error))?;
         let services = vec![("bench.Probe".to_owned(), "bench-probe".to_owned())];
         let config = HostConfig {
-            layout: layout.clone(),
-            executable: std::env::current_exe().map_err(|error| failed(&error))?,
             environment: vec![(super::VARIABLE.to_owned(), "1".to_owned())],
-            work_mounts: Vec::new(),
-            isolation: Isolation::Auto,
             story: Some(layout.story_socket()),
             services,
             policy: vec![("20-bench.policy".into(), "bench.Probe * @anyvm @anyvm allow\n".into())],
+            ..HostConfig::new(layout.clone(), std::env::current_exe().map_err(|error| failed(&error))?)
         };
         let story = Story::listen(&layout.story_socket(), Form::Silent).map_err(|error| failed(&error))?;
         let host = Host::start(config).map_err(|error| failed(&error))?;

@@ -53,6 +53,10 @@ pub struct Settings {
     pub json: bool,
     /// `--state`
     pub state: Option<PathBuf>,
+    /// `--assume`: the answer to every question of the policy to the user.
+    pub assume: Option<Target>,
+    /// `--policy-socket`: a policy daemon to ask in place of this host's own.
+    pub policy_socket: Option<PathBuf>,
     /// `--processes`: qubes as plain processes even where namespaces would do.
     pub processes: bool,
 }
@@ -66,6 +70,8 @@ impl Default for Settings {
             dispvm: Target::Dispvm,
             json: false,
             state: None,
+            assume: None,
+            policy_socket: None,
             processes: false,
         }
     }
@@ -136,6 +142,23 @@ fn settings(words: &[OsString]) -> Result<(Settings, Vec<OsString>), UsageError>
             "--processes" => settings.processes = true,
             "--with" => settings.with = Some(text(name, &value()?)?),
             "--state" => settings.state = Some(value()?.into()),
+            "--assume" => {
+                let given = text(name, &value()?)?;
+                settings.assume = match given.parse() {
+                    Ok(Target::Default | Target::DispvmTag(_)) => {
+                        return Err(UsageError(format!(
+                            "--assume {given}: no such target is ever offered; {ASSUME_FORMS}"
+                        )));
+                    }
+                    Ok(target) => Some(target),
+                    Err(error) => return Err(UsageError(format!("--assume: {error}; {ASSUME_FORMS}"))),
+                };
+            }
+            "--policy-socket" => {
+                let given = PathBuf::from(value()?);
+                // The daemons change their working directory.
+                settings.policy_socket = Some(std::path::absolute(&given).unwrap_or(given));
+            }
             "--preload" => {
                 let given = text(name, &value()?)?;
                 settings.preload = match given.parse() {
@@ -215,6 +238,7 @@ fn shown(word: &OsString) -> String {
 }
 
 const DISPVM_FORMS: &str = "@dispvm, @dispvm:NAME or @dispvm:@tag:TAG";
+const ASSUME_FORMS: &str = "a qube, dom0, @dispvm or @dispvm:NAME";
 
 /// The text of `help`.
 pub const HELP: &str = "\
@@ -233,6 +257,9 @@ Options of open and serve:
   --view-only       open does not bring changes back
   --preload N       how many disposables wait, started and paused (default 2; 0: always start cold)
   --dispvm TARGET   @dispvm (default), @dispvm:NAME or @dispvm:@tag:TAG
+  --assume TARGET   the answer wherever the policy leaves a call to the user, if TARGET is among the choices
+                    (default: ask on the terminal; refuse where there is none)
+  --policy-socket PATH  a policy daemon to ask in place of the embedded one
   --json            the story as one JSON object a line on stdout
   --state DIR       where everything lives (default: a private directory)
   --processes       plain processes in place of namespaces: no isolation at all
@@ -268,6 +295,10 @@ mod tests {
             ("open --preload", "needs a value"),
             ("open --dispvm work a", "@dispvm"),
             ("open --dispvm @dispvm:../x a", "@dispvm:../x"),
+            ("serve --assume @default", "--assume"),
+            ("serve --assume @dispvm:@tag:x", "is ever offered"),
+            ("serve --assume ../x", "../x"),
+            ("serve --policy-socket", "needs a value"),
             ("serve a", "unexpected"),
             ("exec work ls", "QUBE -- COMMAND"),
             ("exec work --", "QUBE -- COMMAND"),

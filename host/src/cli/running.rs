@@ -4,9 +4,10 @@ use super::failure::Failure;
 use super::options::Settings;
 use super::place::{self, Place};
 use super::story::{Form, Story};
-use crate::{Host, HostConfig, Layout};
+use crate::{Asking, Host, HostConfig, Layout};
 use hypervisor::local::{Isolation, Mount};
 use names::{QubeName, QubeRef, Target};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,14 +42,13 @@ impl Running {
         }
         let executable = std::env::current_exe().map_err(|error| failed(&error))?;
         let config = HostConfig {
-            layout: layout.clone(),
-            executable,
             environment,
             work_mounts: mounts,
             isolation: if settings.processes { Isolation::Processes } else { Isolation::Auto },
             story: Some(layout.story_socket()),
-            services: Vec::new(),
-            policy: Vec::new(),
+            asking: asking(settings),
+            policy_socket: settings.policy_socket.clone(),
+            ..HostConfig::new(layout.clone(), executable)
         };
         let mut story = Story::listen(&layout.story_socket(), form).map_err(|error| failed(&error))?;
         let begun = os::monotonic_ns();
@@ -156,6 +156,15 @@ impl Running {
             };
             self.story.tell(&Event::now("host", "recovered", "work", text));
         }
+    }
+}
+
+/// Only who sees the question and can answer it is asked.
+fn asking(settings: &Settings) -> Asking {
+    match &settings.assume {
+        Some(target) => Asking::Assume(target.clone()),
+        None if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => Asking::Terminal,
+        None => Asking::Nobody,
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn start(dom0: &Arc<Dom0>, plan: &Plan) -> io::Result<Arc<Process>> {
         .arg0("qrexec-daemon")
         .args(["-D", "-u", &plan.uuid.to_string()])
         .arg(option("socket-dir", &layout.run()))
-        .arg(option("policy-socket", &layout.policy_socket()))
+        .arg(option("policy-socket", dom0.config.policy_socket.as_ref().unwrap_or(&layout.policy_socket())))
         .arg(option("qubesd-socket", &layout.qubesd_socket()))
         // The machine's own policy, should it have one, is none of ours.
         .arg(option("policy-program", &layout.state().join("etc/qrexec-policy-exec")));

@@ -60,10 +60,16 @@ impl Ask {
         }
     }
 
-    /// The user said no, or there is nobody to ask.
+    /// The user said no.
     #[must_use]
     pub fn refuse(&self) -> Decision {
         self.deny(DenyReason::ByUser, self.notify)
+    }
+
+    /// The user could not be asked.
+    #[must_use]
+    pub fn refuse_because(&self, reason: DenyReason) -> Decision {
+        self.deny(reason, self.notify)
     }
 
     /// What asks the user gave an answer that is none.

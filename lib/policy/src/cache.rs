@@ -1,12 +1,11 @@
 //! A policy that follows its files.
 
 use crate::call::{Call, Options};
-use crate::decision::{Decision, Deny};
+use crate::decision::Decision;
 use crate::directories::Directories;
 use crate::error::LoadError;
 use crate::load::LEGACY_DIRECTORY;
 use crate::policy::Policy;
-use crate::reason::DenyReason;
 use crate::system::SystemInfo;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,7 +66,7 @@ impl PolicyCache {
     pub fn evaluate(&mut self, call: &Call<'_>, system: &SystemInfo, options: Options) -> Decision {
         match self.policy() {
             Ok(policy) => policy.evaluate(call, system, options),
-            Err(error) => Deny::without_rule(DenyReason::PolicyBroken(Arc::new(error))).into(),
+            Err(error) => Decision::broken(error),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What the policy says about a call.
 
 use crate::ask::Ask;
+use crate::error::LoadError;
 use crate::protocol::{Grant, Reply};
 use crate::reason::DenyReason;
 use crate::rule::{Rule, RuleOrigin};
+use std::sync::Arc;
 
 /// The outcome of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,12 @@ impl Decision {
             Self::Allow(allow) => Reply::Allow(allow.grant.clone()),
             Self::Ask(_) | Self::Deny(_) => Reply::Deny,
         }
+    }
+
+    /// What becomes of every call while the policy files cannot be loaded.
+    #[must_use]
+    pub fn broken(error: LoadError) -> Self {
+        Deny::without_rule(DenyReason::PolicyBroken(Arc::new(error))).into()
     }
 
     /// The rule that decided, if one did.

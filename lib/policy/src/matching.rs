@@ -8,12 +8,20 @@ use crate::token::{Token, is_dom0};
 
 /// Service, argument and source; the target is left out because `ask` collects candidates over all targets.
 pub(crate) fn matches_all_but_target(rule: &Rule, checked: &Checked<'_>, system: &SystemInfo) -> bool {
-    rule.service.as_deref().is_none_or(|service| service == checked.call.service)
-        && rule.argument.as_deref().is_none_or(|argument| argument == checked.call.argument)
+    matches_service(rule, checked)
+        && matches_argument(rule, checked)
         && source_matches(&rule.source, checked.source, system)
 }
 
-fn source_matches(token: &Token, source: &str, system: &SystemInfo) -> bool {
+pub(crate) fn matches_service(rule: &Rule, checked: &Checked<'_>) -> bool {
+    rule.service.as_deref().is_none_or(|service| service == checked.call.service)
+}
+
+pub(crate) fn matches_argument(rule: &Rule, checked: &Checked<'_>) -> bool {
+    rule.argument.as_deref().is_none_or(|argument| argument == checked.call.argument)
+}
+
+pub(crate) fn source_matches(token: &Token, source: &str, system: &SystemInfo) -> bool {
     match token {
         Token::Any => true,
         Token::AnyVm => !is_dom0(source),

@@ -32,8 +32,10 @@ pub enum DenyReason {
     TransportNotSet(String),
     /// The user would be asked, but there is nothing to choose from.
     NothingToChoose,
-    /// The user said no, or nobody could be asked.
+    /// The user said no.
     ByUser,
+    /// The user would be asked, but cannot be; with the reason.
+    NobodyToAsk(String),
     /// The user's choice was not offered.
     NotAChoice(String),
     /// What asks the user gave an answer that is none.
@@ -105,6 +107,9 @@ impl fmt::Display for DenyReason {
             Self::TransportNotSet(name) => write!(f, "the remote qube {} has no transport_rpc", shown(name)),
             Self::NothingToChoose => f.write_str("the user would be asked, but there is no target to choose"),
             Self::ByUser => f.write_str("the user did not agree"),
+            Self::NobodyToAsk(reason) => {
+                write!(f, "the user would be asked, but nobody can be: {}", printable(reason.as_bytes()))
+            }
             Self::NotAChoice(name) => write!(f, "{} was not offered as a target", shown(name)),
             Self::InvalidAnswer => f.write_str("the question to the user got an invalid answer"),
             Self::UnknownRequestedSource(name) => {

@@ -4,8 +4,11 @@
 mod data_parts;
 
 use data_parts::{call, frame, hello, pattern, pipe, serve, shell};
-use qrexec::data::{self, CallEnd, DataError, Options};
+use nix::poll::{PollFd, PollFlags, poll};
+use qrexec::data::{self, CallEnd, DataError, Options, Service};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 use std::thread;
 use vchan::Vchan;
 
@@ -22,12 +25,21 @@ fn a_caller_that_vanishes_closes_the_services_input_at_once() {
 
 #[test]
 fn a_service_that_does_not_read_is_not_waited_for_to_read() {
-    // It never reads its input, but ends when its output is gone.
-    let (mut vchan, served) = serve(shell("while sleep 0.05; do echo; done"));
+    let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().unwrap();
+    let lifeline = child.stdin.take();
+    let (service_reader, stdin) = pipe();
+    let (stdout, _service_writer) = pipe();
+    let service = Service::Process { child, stdin: stdin.into(), stdout: stdout.into(), stderr: None };
+    let (mut vchan, served) = serve(service);
     hello(&vchan);
     vchan.set_nonblocking(true).unwrap();
     while vchan.write(&frame(0x190, &pattern(4096))).is_ok() {}
     drop(vchan);
+    // Its input is full and yet closed.
+    let mut fds = [PollFd::new(service_reader.as_fd(), PollFlags::empty())];
+    assert_eq!(poll(&mut fds, 10_000u16), Ok(1));
+    assert!(fds[0].revents().unwrap().contains(PollFlags::POLLHUP));
+    drop(lifeline);
     assert!(served.join().unwrap().is_err());
 }
 

@@ -59,18 +59,7 @@ impl Dom0 {
         let template = self.resolve(request, began)?;
         let queue = self.queue(&template)?;
         loop {
-            let ready = self.take_ready(queue.as_ref(), wake::take)?;
-            // None is ready: one that is starting is sooner there than a new one (M2).
-            let ready = match ready {
-                None => self.take_ready(queue.as_ref(), |queue, hypervisor| {
-                    wake::await_reserved(queue, hypervisor, self.config.start_timeout.mul_f64(1.2))
-                })?,
-                some => some,
-            };
-            let mut disposable = match ready {
-                Some(preloaded) => preloaded,
-                None => self.start_cold(&template, queue.as_ref())?,
-            };
+            let mut disposable = self.disposable(&template, queue.as_ref())?;
             match self.connect(&disposable, request) {
                 Ok((connected, words)) => {
                     disposable.used();
@@ -119,7 +108,24 @@ impl Dom0 {
             .map_err(|error| CallError::trouble("open the queue of", &template.name, error))
     }
 
-    fn take_ready<'a>(
+    /// The oldest that is ready; else one that is starting, which is there sooner than a new one (M2); else a new one.
+    fn disposable<'a>(
+        &'a self,
+        template: &Template,
+        queue: Option<&'a Queue>,
+    ) -> Result<Disposable<'a>, CallError> {
+        if let Some(ready) = self.preloaded(queue, wake::take)? {
+            return Ok(ready);
+        }
+        let patience = self.config.start_timeout.mul_f64(1.2);
+        let starting = |queue, hypervisor: &dyn Hypervisor| wake::await_reserved(queue, hypervisor, patience);
+        match self.preloaded(queue, starting)? {
+            Some(started) => Ok(started),
+            None => self.start_cold(template, queue),
+        }
+    }
+
+    fn preloaded<'a>(
         &'a self,
         queue: Option<&'a Queue>,
         take: impl Fn(&'a Queue, &dyn Hypervisor) -> Result<wake::Taken<'a>, LockError>,
