@@ -54,6 +54,20 @@ impl Entry {
         })
     }
 
+    /// What can still be read of a damaged text, so that its disposable is found and destroyed: of each line the first
+    /// that makes sense. Never to be handed out.
+    #[must_use]
+    pub fn salvage(text: &str) -> Option<Self> {
+        let mut kept = String::new();
+        for key in KEYS.iter().take(6) {
+            let line =
+                text.lines().find(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with('=')))?;
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        Self::parse(&kept)
+    }
+
     /// The line that a claim appends.
     #[must_use]
     pub fn claimer_line(claimer: ProcessId) -> String {
@@ -119,6 +133,17 @@ pub(crate) mod tests {
         let claimed = entry.to_string() + &Entry::claimer_line(claimer);
         entry.claimer = Some(claimer);
         assert_eq!(Entry::parse(&claimed), Some(entry));
+    }
+
+    #[test]
+    fn p5_a_damaged_entry_still_says_what_is_to_be_destroyed() {
+        let whole = sample(1).to_string();
+        for damage in ["claim", "claimer=77@", "claimer=1@1\nclaimer=2@2\n", "\u{fffd}"] {
+            let text = format!("{whole}{damage}");
+            assert_eq!(Entry::parse(&text), None, "{damage}");
+            assert_eq!(Entry::salvage(&text), Some(sample(1)), "{damage}");
+        }
+        assert_eq!(Entry::salvage(&whole[..40]), None);
     }
 
     #[test]

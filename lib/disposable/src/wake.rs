@@ -24,12 +24,26 @@ pub struct Taken<'a> {
 /// # Errors
 /// The queue's lock was not to be had; the caller starts cold (promise P11).
 pub fn take<'a>(queue: &'a Queue, hypervisor: &dyn Hypervisor) -> Result<Taken<'a>, LockError> {
-    take_from(queue, hypervisor, None)
+    take_from(queue, hypervisor, &|_| Ok(()), None)
+}
+
+/// As [`take`]; `prepare` is done to each claimed entry before its wake-up, for example giving it the tags of its creator
+/// ([`crate::creator`]). One that cannot be prepared is passed over.
+///
+/// # Errors
+/// As [`take`].
+pub fn take_prepared<'a>(
+    queue: &'a Queue,
+    hypervisor: &dyn Hypervisor,
+    prepare: &dyn Fn(&Entry) -> Result<(), String>,
+) -> Result<Taken<'a>, LockError> {
+    take_from(queue, hypervisor, prepare, None)
 }
 
 fn take_from<'a>(
     queue: &'a Queue,
     hypervisor: &dyn Hypervisor,
+    prepare: &dyn Fn(&Entry) -> Result<(), String>,
     mut first: Option<Claim<'a>>,
 ) -> Result<Taken<'a>, LockError> {
     let mut taken = Taken { disposable: None, passed_over: Vec::new(), claimed_ns: 0, woken_ns: 0 };
@@ -46,7 +60,7 @@ fn take_from<'a>(
             .map(|entry| format!("{} was passed over: {}", entry.name, entry.reason));
         taken.passed_over.extend(reasons);
         let Some(claimed) = claim.claimed else { return Ok(taken) };
-        match wake(claimed.entry(), hypervisor) {
+        match prepare(claimed.entry()).and_then(|()| wake(claimed.entry(), hypervisor)) {
             Ok(()) => {
                 taken.woken_ns = os::monotonic_ns();
                 taken.disposable = Some(claimed);
@@ -76,7 +90,7 @@ pub fn await_reserved<'a>(
             return Ok(taken);
         }
         // One became ready since the caller looked; verified and woken like any other.
-        ClaimOrReserved::Claim(claim) => return take_from(queue, hypervisor, Some(claim)),
+        ClaimOrReserved::Claim(claim) => return take_from(queue, hypervisor, &|_| Ok(()), Some(claim)),
     };
     taken.claimed_ns = os::monotonic_ns();
     let label = reserved.label().to_owned();

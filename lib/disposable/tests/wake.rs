@@ -108,3 +108,19 @@ fn p11_an_empty_queue_gives_nothing() {
     let queue = queue_of(root.path(), &[]);
     assert!(wake::take(&queue, &Counting::default()).unwrap().disposable.is_none());
 }
+
+#[test]
+fn p3_what_cannot_be_prepared_is_never_woken() {
+    let root = tempfile::tempdir().unwrap();
+    let hypervisor = Counting::default();
+    hypervisor.set(1, "disp1", uuid(1), Some(1));
+    hypervisor.set(2, "disp2", uuid(2), Some(1));
+    let queue = queue_of(root.path(), &[1, 2]);
+    let prepare = |entry: &Entry| {
+        assert_eq!(hypervisor.pauses(entry.domid.get()), Some(1), "before the wake-up");
+        if entry.name.as_str() == "disp1" { Err("qubesd refused its tags".into()) } else { Ok(()) }
+    };
+    let taken = wake::take_prepared(&queue, &hypervisor, &prepare).unwrap();
+    assert_eq!(taken.disposable.unwrap().name().as_str(), "disp2");
+    assert_eq!(hypervisor.pauses(1), Some(1));
+}

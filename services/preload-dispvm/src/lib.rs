@@ -20,7 +20,7 @@ use disposable::queue::{KeeperLock, Place, Queue, Reservation, SoleKeeper};
 use hypervisor::local::Local;
 use names::{QubeName, QubeRef};
 use os::process::ProcessId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -97,6 +97,8 @@ struct Driver {
     following: bool,
     /// Whether what an earlier keeper had begun was looked for.
     recovered: bool,
+    /// Templates that were compared with what they were, since events come.
+    compared: HashSet<QubeName>,
     /// The list of each template as clients last saw it.
     lists: HashMap<QubeName, String>,
     events: Sender<Reason>,
@@ -115,6 +117,7 @@ impl Driver {
             trust: None,
             following: false,
             recovered: false,
+            compared: HashSet::new(),
             lists: HashMap::new(),
             shared,
             events,
@@ -127,12 +130,15 @@ impl Driver {
         squeeze::say_if_unknown(&self.shared.config.available_memory);
         watch::admin_events(self.shared.clone(), self.events.clone())
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        let mut full = true;
+        let (mut full, mut looked_at) = (true, 0);
         loop {
+            if full {
+                looked_at = os::monotonic_ns();
+            }
             let again_at = if self.following { self.pass(full) } else { None };
             let mut reason = self.wait(reasons, again_at);
-            // Nothing for so long: a look at everything, in case somebody touched what waits.
-            full = reason.is_none() && again_at.is_none_or(|time| os::monotonic_ns() < time);
+            // In case somebody touched what waits.
+            full = os::monotonic_ns() >= looked_at + HEALTH_LOOK_NS;
             // Moves come in bursts; one look serves them all.
             while let Some(one) = reason {
                 match one {
@@ -156,8 +162,10 @@ impl Driver {
             self.recovered = true;
         }
         let templates = self.templates.all(&self.shared);
-        self.trust_if_compared(&templates);
-        for template in templates {
+        again_at = [again_at, self.compare(&templates)].into_iter().flatten().min();
+        for template in
+            templates.into_iter().filter(|template| self.compared.contains(template)).collect::<Vec<_>>()
+        {
             let is_making = |label: &str| self.making.contains_key(label);
             let view = match look::view(&self.shared, &template, &self.templates, is_making, full) {
                 Ok(view) => view,
@@ -177,18 +185,22 @@ impl Driver {
         again_at
     }
 
-    /// Once events come and every template was compared with what it was, the queue can be trusted.
-    fn trust_if_compared(&mut self, templates: &[QubeName]) {
-        if self.trust.is_some() || templates.iter().any(|template| self.shared.queue(template).is_err()) {
-            return;
+    /// Compares the templates that were not since events come. Once all are, the queue can be trusted. Returns when to try
+    /// again what did not succeed.
+    fn compare(&mut self, templates: &[QubeName]) -> Option<u64> {
+        for template in templates {
+            if !self.compared.contains(template) && recover::compare(&self.shared, template) {
+                self.compared.insert(template.clone());
+            }
         }
-        if recover::compare(&self.shared) {
-            // A claimer that looks at this very moment makes it fail; then the next look succeeds.
-            self.trust = KeeperLock::take(&self.shared.config.queue).unwrap_or_default();
+        if !self.templates.are_known() || templates.iter().any(|template| !self.compared.contains(template)) {
+            return Some(os::monotonic_ns() + COMPARE_AGAIN);
         }
         if self.trust.is_none() {
-            drop(self.events.send(Reason::Moved));
+            // A claimer that looks at this very moment makes it fail; then a later look succeeds.
+            self.trust = KeeperLock::take(&self.shared.config.queue).unwrap_or_default();
         }
+        self.trust.is_none().then(|| os::monotonic_ns() + TRUST_AGAIN)
     }
 
     /// Tells the threads whose reservation is no longer where they left it.
@@ -294,6 +306,7 @@ impl Driver {
                 // What changes now nobody tells: the queue is not to be trusted until it was compared again.
                 self.following = false;
                 self.trust = None;
+                self.compared.clear();
                 self.lists.clear();
                 self.templates.forget();
                 true
@@ -339,6 +352,10 @@ impl Driver {
 
 /// Waiting disposables are looked at this often even if nothing happens.
 const HEALTH_LOOK: Duration = Duration::from_secs(30);
+const HEALTH_LOOK_NS: u64 = 30_000_000_000;
+/// In nanoseconds.
+const COMPARE_AGAIN: u64 = 1_000_000_000;
+const TRUST_AGAIN: u64 = 20_000_000;
 /// How long the keeper waits for a queue's lock.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 const WHO: &str = "keeper";

@@ -116,14 +116,14 @@ fn is_known(shared: &Shared, name: &QubeName) -> bool {
     })
 }
 
-/// Compares each template with what it was like when its disposables were made. After this, and as long as events come,
-/// generations can be trusted. Tells whether all could be compared.
-pub(crate) fn compare(shared: &Shared) -> bool {
-    let compare = |template: &QubeName| -> Result<(), String> {
+/// Compares a template with what it was like when its disposables were made. After this, and as long as events come, its
+/// generation can be trusted. Tells whether it could be compared.
+pub(crate) fn compare(shared: &Shared, template: &QubeName) -> bool {
+    let compare = || -> Result<(), String> {
         let now = fingerprint_of(shared, template)?;
         let queue = shared.queue(template).map_err(|error| error.to_string())?;
         if queue.refresh(&now).map_err(|error| error.to_string())? {
-            log::info!("{template} is not what it was when its disposables were made");
+            log::info!("{template} is not what it was when its disposables were made, if there are any");
         } else if queue.count(Place::Starting).is_ok_and(|count| count == 0)
             && is_outdated(shared, template) == Some(true)
         {
@@ -131,15 +131,13 @@ pub(crate) fn compare(shared: &Shared) -> bool {
         }
         Ok(())
     };
-    Queue::templates(&shared.config.queue).unwrap_or_default().iter().all(|template| {
-        match compare(template) {
-            Ok(()) => true,
-            Err(error) => {
-                log::error!("cannot compare {template} with its disposables: {error}");
-                false
-            }
+    match compare() {
+        Ok(()) => true,
+        Err(error) => {
+            log::error!("cannot compare {template} with its disposables: {error}");
+            false
         }
-    })
+    }
 }
 
 /// Bumps the generation of a template that has changed.

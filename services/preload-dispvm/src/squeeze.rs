@@ -72,3 +72,39 @@ pub(crate) fn say_if_unknown(file: &Path) {
         log::info!("no {}: preloading is not limited by memory", file.display());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// A qmemman that answers like this to whatever it is asked; returns what that was.
+    fn ask_one_that_says(answer: &'static [u8]) -> (io::Result<Answer>, String) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let qmemman = std::thread::spawn(move || {
+            let mut request = [0; 64];
+            let length = theirs.read(&mut request).unwrap();
+            theirs.write_all(answer).unwrap();
+            // It keeps the connection, and with it all memory, until its client closes.
+            if !answer.is_empty() {
+                assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+            }
+            String::from_utf8(request[..length].to_vec()).unwrap()
+        });
+        (ask(ours, DomId::try_from(7).unwrap()), qmemman.join().unwrap())
+    }
+
+    #[test]
+    fn r66_r68_a_squeeze_asks_for_the_preferred_size_and_lets_go_at_once() {
+        for (said, expected) in [
+            (&b"OK\n"[..], Answer::Ok),
+            (b"FAIL\n", Answer::Failed),
+            (b"INVALID_ARG\n", Answer::Failed),
+            (b"", Answer::Failed),
+        ] {
+            let (answer, request) = ask_one_that_says(said);
+            assert_eq!(answer.unwrap(), expected);
+            assert_eq!(request, "7:0\n");
+        }
+    }
+}

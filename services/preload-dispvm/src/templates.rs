@@ -55,6 +55,10 @@ impl Templates {
         self.known.as_ref().map_or(0, |known| known.threshold)
     }
 
+    pub(crate) fn are_known(&self) -> bool {
+        self.known.is_some()
+    }
+
     pub(crate) fn forget(&mut self) {
         self.known = None;
     }

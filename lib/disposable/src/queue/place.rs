@@ -45,7 +45,8 @@ impl Place {
 pub struct Listed {
     /// The file's name.
     pub file: String,
-    /// What it says; `None` when it cannot be read as an entry (for example a reservation that has no qube yet).
+    /// What it says; `None` when it cannot be read as an entry (for example a reservation that has no qube yet). In
+    /// `done/` a damaged one is read as far as it goes.
     pub entry: Option<Entry>,
     /// Who claimed it; a reservation may be claimed before it has a qube.
     pub claimer: Option<ProcessId>,
@@ -63,7 +64,9 @@ impl Queue {
         for file in files {
             match self.read_file(&format!("{}/{file}", place.as_str())) {
                 Ok(text) => {
-                    listed.push(Listed { entry: Entry::parse(&text), claimer: claimer_of(&text), file });
+                    let salvaged = || if place == Place::Done { Entry::salvage(&text) } else { None };
+                    let entry = Entry::parse(&text).or_else(salvaged);
+                    listed.push(Listed { entry, claimer: claimer_of(&text), file });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

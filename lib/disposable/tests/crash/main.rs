@@ -66,6 +66,7 @@ fn kill_at(operation: &str, site: &Site, point: usize) -> Option<bool> {
     let mut child = command.args(["--as-process", operation]).arg(&site.directory).spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     if !matches!(waitpid(pid, None).unwrap(), WaitStatus::Stopped(_, Signal::SIGSTOP)) {
+        child.wait().ok()?;
         return None;
     }
     ptrace::setoptions(pid, Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL).unwrap();
@@ -75,7 +76,10 @@ fn kill_at(operation: &str, site: &Site, point: usize) -> Option<bool> {
         match waitpid(pid, None).unwrap() {
             WaitStatus::PtraceSyscall(_) if stop == 2 * point - 1 => return Some(kill(&mut child)),
             WaitStatus::PtraceSyscall(_) => {}
-            WaitStatus::Exited(_, 0) => return Some(false),
+            WaitStatus::Exited(_, 0) => {
+                drop(child.wait());
+                return Some(false);
+            }
             other => panic!("{operation} killed at {point}: {other:?}"),
         }
     }

@@ -107,10 +107,13 @@ impl World<'_> {
             self.tell(format!("keeper: {action:?}"));
             match action {
                 Action::Start => {
-                    let label = Reservation::label(ProcessId::own(), self.now + u64::from(self.next));
-                    self.next += 1;
-                    if let Some(reservation) = self.queue.reserve(&label, self.limits.max).unwrap() {
-                        living.making.push(Making { reservation, stage: Stage::Reserved, entry: None });
+                    // A plan may be old by the time it is followed; room is reserved all the same (M7).
+                    for _ in 0..=usize::from(self.below(8) == 0) {
+                        let label = Reservation::label(ProcessId::own(), self.now + u64::from(self.next));
+                        self.next += 1;
+                        if let Some(reservation) = self.queue.reserve(&label, self.limits.max).unwrap() {
+                            living.making.push(Making { reservation, stage: Stage::Reserved, entry: None });
+                        }
                     }
                 }
                 Action::Discard { place, file, .. } => drop(self.queue.discard(place, &file).unwrap()),

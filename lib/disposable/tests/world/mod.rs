@@ -169,8 +169,8 @@ impl<'q> World<'q> {
                 self.tell(format!("{seconds} s pass"));
             }
             91..94 => self.meddle(),
-            94..95 => self.kill_keeper(),
-            95..98 if self.living.is_none() => self.begin_keeper(),
+            94 => self.kill_keeper(),
+            95..99 if self.living.is_none() => self.begin_keeper(),
             99 if self.below(2) == 0 => self.reboot(),
             _ => drop(self.pass()),
         }
