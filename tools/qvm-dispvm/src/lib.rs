@@ -6,12 +6,26 @@
 //! | `eval` | `policy eval`: the reply that qrexec-daemon would get | yes |
 //! | `explain` | `policy explain`: why, and what comes of it | yes |
 //! | `sight` | what both need to see: policy files, qubes, the queue | |
+//! | [`scope`] | which host and which templates the other commands are about | yes |
+//! | `status` | `status`: the table, and the same as JSON | |
+//! | `watch` | `watch`: the table again whenever an entry moves | |
+//! | `renew` | `refresh` and `drain`: what waits is replaced or destroyed | |
+//! | `doctor` | `doctor`: what is wrong, each with its remedy | |
+//! | `template` | what a template needs and how many are to wait | |
+//! | [`run`] | `run`: a command or a service on a disposable of its own | |
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod eval;
 mod explain;
 pub mod options;
+mod renew;
+pub mod run;
+pub mod scope;
 mod sight;
+mod status;
+mod template;
+mod watch;
 
 use options::{Command, Question};
 use sight::Sight;
@@ -34,6 +48,18 @@ pub struct Failure {
     /// The exit code.
     pub exit: u8,
     text: String,
+}
+
+impl Outcome {
+    fn said(out: String, exit: u8) -> Self {
+        Self { out, reason: String::new(), exit }
+    }
+}
+
+impl From<disposable::error::CallError> for Failure {
+    fn from(error: disposable::error::CallError) -> Self {
+        Self { exit: error.exit_code(), text: error.to_string() }
+    }
 }
 
 impl Failure {
@@ -60,6 +86,12 @@ pub fn main(words: &[OsString]) -> u8 {
     let outcome = options::parse(words).and_then(|command| match command {
         Command::Eval(question) => eval(&question),
         Command::Explain(question) => explain(&question),
+        Command::Status(scope) => status::outcome(&scope),
+        Command::Watch(scope) => watch::until_interrupted(&scope),
+        Command::Refresh(scope) => renew::refresh(&scope),
+        Command::Drain(scope) => renew::drain(&scope),
+        Command::Doctor(scope) => Ok(doctor::outcome(&scope)),
+        Command::Run(order) => run::outcome(&order),
         Command::Help => Ok(Outcome { out: options::HELP.to_owned(), reason: String::new(), exit: 0 }),
     });
     match outcome {

@@ -1,6 +1,8 @@
 //! The command line, as text in and a value out. Pure.
 
 use crate::Failure;
+use crate::run::Order;
+use crate::scope::Scope;
 use names::printable;
 use policy::{Call, Options};
 use std::ffi::{OsStr, OsString};
@@ -13,6 +15,18 @@ pub enum Command {
     Eval(Question),
     /// `policy explain`
     Explain(Question),
+    /// `status`
+    Status(Scope),
+    /// `watch`
+    Watch(Scope),
+    /// `refresh`
+    Refresh(Scope),
+    /// `drain`
+    Drain(Scope),
+    /// `doctor`
+    Doctor(Scope),
+    /// `run`
+    Run(Order),
     /// `help`
     Help,
 }
@@ -62,11 +76,21 @@ pub fn parse(words: &[OsString]) -> Result<Command, Failure> {
     match *texts.as_slice() {
         ["policy", "eval", ..] => question(words.get(2..).unwrap_or_default()).map(Command::Eval),
         ["policy", "explain", ..] => question(words.get(2..).unwrap_or_default()).map(Command::Explain),
+        ["status", ..] => scope(words).map(Command::Status),
+        ["watch", ..] => scope(words).map(Command::Watch),
+        ["refresh", ..] => scope(words).map(Command::Refresh),
+        ["drain", ..] => scope(words).map(Command::Drain),
+        ["doctor", ..] => scope(words).map(Command::Doctor),
+        ["run", ..] => Order::parse(words.get(1..).unwrap_or_default()).map(Command::Run),
         ["policy"] => Err(Failure::usage("policy: eval or explain?")),
         ["policy", ..] => Err(unknown("policy command", words.get(1))),
         [] | ["help" | "--help" | "-h", ..] => Ok(Command::Help),
         _ => Err(unknown("command", words.first())),
     }
+}
+
+fn scope(words: &[OsString]) -> Result<Scope, Failure> {
+    Scope::parse(words.get(1..).unwrap_or_default())
 }
 
 fn question(words: &[OsString]) -> Result<Question, Failure> {
@@ -115,25 +139,39 @@ fn text(word: &OsStr) -> Result<String, Failure> {
     }
 }
 
-fn unknown(what: &str, word: Option<&OsString>) -> Failure {
+pub(crate) fn unknown(what: &str, word: Option<&OsString>) -> Failure {
     Failure::usage(format!("unknown {what} {}", word.map_or_else(String::new, |word| shown(word))))
 }
 
-fn shown(word: &OsStr) -> String {
+pub(crate) fn shown(word: &OsStr) -> String {
     format!("\"{}\"", printable(word.as_encoded_bytes()))
 }
 
 /// The text of `help`.
 pub const HELP: &str = "\
-qvm-dispvm: asks about disposables
+qvm-dispvm: disposables, preloaded and run
 
+  qvm-dispvm status [--state DIR] [--json] [TEMPLATE...]
+      how many wait, start and are in use, and what stands in the way of more
+  qvm-dispvm watch [--state DIR] [--json] [TEMPLATE...]
+      the same, again whenever one moves, until Ctrl-C
+  qvm-dispvm refresh [--state DIR] [--json] [TEMPLATE...]
+      makes those that wait stale: the keeper replaces them
+  qvm-dispvm drain [--state DIR] [--json] [TEMPLATE...]
+      destroys those that wait or start, and waits until they are gone
+  qvm-dispvm doctor [--state DIR] [--json]
+      what is wrong, each with its remedy
+  qvm-dispvm run [--state DIR] [--dispvm=TARGET] [--user USER] -- COMMAND...
+  qvm-dispvm run [--state DIR] [--dispvm=TARGET] [--user USER] --service NAME[+ARGUMENT]
+      on a disposable of its own: standard streams and exit code are those of the command
+      TARGET: @dispvm (dom0's default_dispvm; the default), TEMPLATE, @dispvm:TEMPLATE or @dispvm:@tag:TAG
   qvm-dispvm policy eval [OPTIONS] SOURCE SERVICE[+ARGUMENT] TARGET
       prints the reply that qrexec-daemon would get from the policy; the reason on stderr
   qvm-dispvm policy explain [OPTIONS] SOURCE SERVICE[+ARGUMENT] TARGET
       says which rule decides, why earlier ones do not, what the target resolves to, and whether a preloaded
       disposable is ready for it
 
-Options:
+Options of policy:
   --policy-dir DIR        a policy directory, highest rank first; may be repeated
                           (default: /run/qubes/policy.d, then /etc/qubes/policy.d)
   --system-info FILE      the answer of internal.GetSystemInfo from a file (default: ask qubesd)
@@ -141,7 +179,8 @@ Options:
   --tag-targets           take @dispvm:@tag:TAG as a target, as the embedded host does
   --state DIR             the state directory of a running \"qubes-host serve\", in place of Qubes OS
 
-Exit codes: 0 allowed, 1 denied, 2 the user would be asked; 64 bad command line, 125 our trouble.
+Exit codes of policy: 0 allowed, 1 denied, 2 the user would be asked. Of doctor: 0 all is well, 1 otherwise.
+Of drain: 1 when something was not gone in time. Of run: the command's; 126 refused. 64 bad command line, 125 our trouble.
 ";
 
 #[cfg(test)]

@@ -28,21 +28,7 @@ impl<'q> Sight<'q> {
         if let Some(config) = self.config.get() {
             return Ok(config.clone());
         }
-        let config = match &self.question.state {
-            None => Config::load(),
-            Some(state) => {
-                let state = std::path::absolute(state).unwrap_or_else(|_| state.clone());
-                let path = state.join("etc/qubes/dispvm.toml");
-                if !path.exists() {
-                    return Err(Failure::trouble(format!(
-                        "cannot read {}: no such file; --state names the directory that \"qubes-host serve --state\" runs in",
-                        path.display()
-                    )));
-                }
-                Config::read(&path)
-            }
-        };
-        let config = config.map_err(Failure::trouble)?;
+        let config = config_of(self.question.state.as_deref())?;
         Ok(self.config.get_or_init(|| config).clone())
     }
 
@@ -77,6 +63,20 @@ impl<'q> Sight<'q> {
         };
         SystemInfo::from_json(&json).map_err(Failure::trouble)
     }
+}
+
+/// `dispvm.toml` of the embedded host in `state`, or of this dom0.
+pub(crate) fn config_of(state: Option<&Path>) -> Result<Config, Failure> {
+    let Some(state) = state else { return Config::load().map_err(Failure::trouble) };
+    let state = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
+    let path = state.join("etc/qubes/dispvm.toml");
+    if !path.exists() {
+        return Err(Failure::trouble(format!(
+            "cannot read {}: no such file; --state names the directory that \"qubes-host serve --state\" runs in",
+            path.display()
+        )));
+    }
+    Config::read(&path).map_err(Failure::trouble)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -37,15 +37,30 @@ pub fn main(service: &str) -> u8 {
         let service = service.parse().map_err(|error| CallError::trouble("serve", service, error))?;
         let request = Request::parse(service, |variable| std::env::var_os(variable))?;
         let config = Config::load()?;
-        Dom0::new(config).hand_over(&request, began)
+        Dom0::new(config).hand_over(&request, &request.command(), began)
     };
     run().unwrap_or_else(|error| fail(&error))
+}
+
+/// A call from dom0 itself: `command` (`USER:QUBESRPC SERVICE+ARGUMENT dom0`) on a disposable for `request`, with this
+/// process's standard streams as they are: what the command says on stderr is for whoever started it, not for a log.
+/// Returns its exit code.
+///
+/// # Errors
+/// As for a service: refused, or our trouble.
+pub fn run(config: Config, request: &Request, command: &str) -> Result<u8, CallError> {
+    let began = os::monotonic_ns();
+    let mut dom0 = Dom0::new(config);
+    dom0.own_errors = true;
+    dom0.hand_over(request, command, began)
 }
 
 /// What a call needs of dom0.
 #[derive(Debug)]
 struct Dom0 {
     config: Config,
+    /// Whether stderr is the caller's own, not the log of a daemon.
+    own_errors: bool,
     admin: Client,
     hypervisor: Local,
     qrexec: qrexec::client::Client,
@@ -55,12 +70,12 @@ struct Dom0 {
 
 impl Dom0 {
     /// Claim, verify, wake, connect, hand over, settle.
-    fn hand_over(&self, request: &Request, began: u64) -> Result<u8, CallError> {
+    fn hand_over(&self, request: &Request, command: &str, began: u64) -> Result<u8, CallError> {
         let template = self.resolve(request, began)?;
         let queue = self.queue(&template)?;
         loop {
             let mut disposable = self.disposable(&template, queue.as_ref())?;
-            match self.connect(&disposable, request) {
+            match self.connect(&disposable, command) {
                 Ok((connected, words)) => {
                     disposable.used();
                     self.flush();
@@ -170,21 +185,22 @@ impl Dom0 {
     }
 
     /// What can be prepared is prepared while the disposable starts the service.
-    fn connect(
-        &self,
-        disposable: &Disposable<'_>,
-        request: &Request,
-    ) -> Result<(Connected, Words), CallError> {
+    fn connect(&self, disposable: &Disposable<'_>, command: &str) -> Result<(Connected, Words), CallError> {
         let start = os::monotonic_ns();
         let failed = |error: qrexec::client::ClientError| {
             CallError::trouble("connect to", disposable.name(), error)
                 .remedy("its log and that of its qrexec-daemon tell more")
         };
-        let call = self.qrexec.start(disposable.name().as_str(), &request.command()).map_err(failed)?;
-        let words = Words::of(disposable.name().as_str(), &self.story)
+        let call = self.qrexec.start(disposable.name().as_str(), command).map_err(failed)?;
+        let words = if self.own_errors {
+            Words::straight()
+        } else {
+            Words::of(disposable.name().as_str(), &self.story)
+        };
+        let words = words
             .map_err(|error| CallError::trouble("make a pipe for the words of", disposable.name(), error))?;
         let connected = call.connect().map_err(failed)?;
-        let text = format!("connected to {}; {} is starting", disposable.name(), request.service.service);
+        let text = format!("connected to {}; {} is starting", disposable.name(), service_of(command));
         self.tell(Event::now(WHO, "connected", disposable.name().as_str(), text).since(start));
         Ok((connected, words))
     }
@@ -233,6 +249,7 @@ impl Dom0 {
     fn new(config: Config) -> Self {
         let vchan = vchan::Config { dir: config.vchan_directory.clone(), own: DomId::DOM0 };
         Self {
+            own_errors: false,
             admin: Client::new(&config.qubesd_socket),
             hypervisor: Local::new(config.domains.clone()),
             qrexec: qrexec::client::Client { socket_dir: config.qrexec_sockets.clone(), vchan },
@@ -256,6 +273,12 @@ impl Drop for Dom0 {
     fn drop(&mut self) {
         self.flush();
     }
+}
+
+/// The service's name, of `USER:QUBESRPC NAME+ARGUMENT SOURCE`.
+fn service_of(command: &str) -> &str {
+    let descriptor = command.split(' ').nth(1).unwrap_or_default();
+    descriptor.split('+').next().unwrap_or_default()
 }
 
 /// Prints the one line that a failure gets (promise P9). A closed stderr must not turn a clear exit code into another.

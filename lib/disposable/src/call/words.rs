@@ -3,11 +3,11 @@
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 use trace::{Event, Reporter};
 
-/// A pipe whose lines go to our stderr (the daemon's log) and to the story.
+/// Where stderr goes: a pipe whose lines go to our stderr (the daemon's log) and to the story, or stderr itself.
 pub(super) struct Words {
     writer: OwnedFd,
     reader: Option<JoinHandle<()>>,
@@ -26,6 +26,11 @@ impl Words {
         let read = move || relay(File::from(reader), &name, &story);
         let reader = std::thread::Builder::new().name("words".into()).spawn(read)?;
         Ok(Self { writer, reader: Some(reader) })
+    }
+
+    /// Not relayed: straight to our stderr.
+    pub(super) fn straight() -> io::Result<Self> {
+        Ok(Self { writer: io::stderr().as_fd().try_clone_to_owned()?, reader: None })
     }
 
     pub(super) fn writer(&self) -> io::Result<OwnedFd> {

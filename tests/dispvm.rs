@@ -1,0 +1,204 @@
+//! `qvm-dispvm` beside a running host: status, watch, refresh, drain, doctor and run.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{HOST, Serve, code, eventually, random_bytes, text};
+use disposable::queue::KeeperLock;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const TEMPLATE: &str = "default-dvm";
+
+fn tool(state: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(HOST);
+    command.arg0("qvm-dispvm").arg(words[0]).arg("--state").arg(state).args(&words[1..]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn ask(serve: &Serve, words: &[&str]) -> Output {
+    tool(&serve.state, words).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(!output.stdout.is_empty(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The names that wait, oldest first.
+fn waiting(serve: &Serve) -> Vec<String> {
+    let status = json(&ask(serve, &["status", "--json", TEMPLATE]));
+    let ready = status["templates"][0]["ready"].as_array().unwrap().clone();
+    ready.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+fn trusted(serve: &Serve) {
+    eventually("a keeper lives", || KeeperLock::is_held(&serve.state.join("run/dispvm")));
+}
+
+fn admin(serve: &Serve) -> admin::Client {
+    admin::Client::new(serve.state.join("run/qubesd.sock"))
+}
+
+fn template() -> names::QubeRef {
+    TEMPLATE.parse().unwrap()
+}
+
+#[test]
+fn status_shows_what_ls_shows() {
+    let serve = Serve::start(&["--preload=2"]);
+    let ls = Command::new(HOST).args(["ls", "--state"]).arg(&serve.state).output().unwrap();
+    let paused: HashSet<String> = text(&ls.stdout)
+        .lines()
+        .filter(|line| line.starts_with("disp") && line.contains("Paused"))
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(waiting(&serve).into_iter().collect::<HashSet<_>>(), paused);
+    let status = json(&ask(&serve, &["status", "--json"]));
+    let row = &status["templates"][0];
+    assert_eq!((status["keeper"].as_bool(), row["max"].as_u64()), (Some(true), Some(2)), "{status}");
+    assert!(row["trouble"].is_null() && row["memory_kib"].as_u64() > Some(0), "{status}");
+    let table = text(&ask(&serve, &["status"]).stdout);
+    assert!(paused.iter().all(|name| table.contains(name)) && table.contains("MiB"), "{table}");
+    let output = ask(&serve, &["status", "nosuch"]);
+    assert!(code(&output) == 125 && text(&output.stderr).contains("nosuch"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn refresh_replaces_what_waits() {
+    let serve = Serve::start(&["--preload=2"]);
+    trusted(&serve);
+    let before = waiting(&serve);
+    assert_eq!(before.len(), 2);
+    let output = ask(&serve, &["refresh", TEMPLATE]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("2 waiting made stale"), "{}", text(&output.stdout));
+    eventually("two others wait", || {
+        let now = waiting(&serve);
+        now.len() == 2 && now.iter().all(|name| !before.contains(name))
+    });
+}
+
+#[test]
+fn drain_empties_and_waits_until_it_is_done() {
+    let serve = Serve::start(&["--preload=2"]);
+    trusted(&serve);
+    let before = waiting(&serve);
+    let output = ask(&serve, &["drain", "--json"]);
+    assert_eq!(code(&output), 0, "{} {}", text(&output.stdout), text(&output.stderr));
+    let drained = json(&output)["templates"][0]["drained"].as_array().unwrap().clone();
+    assert!(before.iter().all(|name| drained.iter().any(|gone| gone == name)), "{drained:?}");
+    let left = admin(&serve).list().unwrap();
+    assert!(!left.iter().any(|line| before.contains(&line.name.to_string())), "{left:?}");
+    // Where none are to wait, none come back.
+    admin(&serve).feature_set(&template(), "preload-dispvm-max", "0").unwrap();
+    eventually("nothing waits or starts", || {
+        let drained = code(&ask(&serve, &["drain"])) == 0;
+        drained && !admin(&serve).list().unwrap().iter().any(|line| line.name.as_str().starts_with("disp"))
+    });
+}
+
+#[test]
+fn watch_shows_each_move_on_a_line_of_its_own() {
+    let serve = Serve::start(&["--preload=1"]);
+    let mut watch = tool(&serve.state, &["watch", "--json"]).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let first: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+    let waits = |line: &Value| line["templates"][0]["ready"].as_array().unwrap().clone();
+    assert_eq!(waits(&first).len(), 1);
+    trusted(&serve);
+    ask(&serve, &["drain"]);
+    let is_replaced = |line: &String| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        waits(&line).len() == 1 && waits(&line) != waits(&first)
+    };
+    assert!(lines.any(|line| is_replaced(&line)));
+    common::kill(watch.id(), "INT");
+    assert!(!watch.wait().unwrap().success());
+}
+
+#[test]
+fn doctor_finds_what_is_broken_and_nothing_else() {
+    let mut serve = Serve::start(&["--preload=1"]);
+    trusted(&serve);
+    let output = ask(&serve, &["doctor"]);
+    assert_eq!((code(&output), text(&output.stdout)), (0, "all is well\n".into()));
+
+    let expect = |serve: &Serve, parts: &[&str]| {
+        let output = ask(serve, &["doctor"]);
+        let said = text(&output.stdout);
+        assert_eq!(code(&output), 1, "{said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{parts:?} not all in\n{said}");
+        said
+    };
+    // Somebody may write to the queue.
+    let queue = serve.state.join("run/dispvm").join(TEMPLATE);
+    let chmod = |mode: &str| assert!(Command::new("chmod").arg(mode).arg(&queue).status().unwrap().success());
+    chmod("o+w");
+    assert_eq!(expect(&serve, &["queue: ", "written by everybody", "chmod o-w"]).lines().count(), 1);
+    chmod("o-w");
+    // A template that could never pass its check.
+    admin(&serve).feature_set(&template(), "supported-rpc.qubes.WaitForSession", "").unwrap();
+    expect(&serve, &["template: default-dvm lacks supported-rpc.qubes.WaitForSession"]);
+    admin(&serve).feature_set(&template(), "supported-rpc.qubes.WaitForSession", "1").unwrap();
+    // A configuration that nobody can read.
+    let config = serve.state.join("etc/qubes/dispvm.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("nosuch-key = 1\n{good}")).unwrap();
+    expect(&serve, &["configuration: ", "nosuch-key", "correct the file"]);
+    std::fs::write(&config, good).unwrap();
+    assert_eq!(code(&ask(&serve, &["doctor"])), 0);
+    // No keeper, and no qubesd.
+    assert!(serve.stop());
+    expect(&serve, &["keeper: no keeper lives", "log/preload-dispvm.log", "socket: ", "qubesd.sock"]);
+    let findings = json(&ask(&serve, &["doctor", "--json"]));
+    assert_eq!(findings["well"], false);
+}
+
+#[test]
+fn run_passes_streams_and_exit_code_and_each_gets_a_disposable_of_its_own() {
+    let serve = Serve::start(&["--preload=1"]);
+    trusted(&serve);
+    let content = random_bytes(7, 300_000);
+    let mut names = HashSet::new();
+    // Preloaded or cold, by each way to name the template.
+    for target in ["--dispvm=@dispvm", "--dispvm=default-dvm", "--dispvm=@dispvm:@tag:open-in-disposable"] {
+        let mut run =
+            tool(&serve.state, &["run", target, "--", "sh", "-c", "cat; hostname >&2; exit $1", "sh", "42"])
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+        run.stdin.take().unwrap().write_all(&content).unwrap();
+        let output = run.wait_with_output().unwrap();
+        assert_eq!(code(&output), 42, "{}", text(&output.stderr));
+        assert!(output.stdout == content);
+        names.insert(text(&output.stderr).trim_end().to_owned());
+    }
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(names.iter().all(|name| name.starts_with("disp") && !name.contains('\n')), "{names:?}");
+    eventually("all are destroyed", || {
+        let left = admin(&serve).list().unwrap();
+        !left.iter().any(|line| names.contains(line.name.as_str()))
+    });
+    let output = ask(&serve, &["run", "--user", "user", "--service", "qubes.WaitForRunningSystem"]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let output = ask(&serve, &["run", "--service", "no.Such"]);
+    assert_eq!(code(&output), 127, "{}", text(&output.stderr));
+    let output = ask(&serve, &["run", "--dispvm=work", "--", "true"]);
+    assert!(code(&output) == 126 && text(&output.stderr).contains("template_for_dispvms"), "{output:?}");
+}
+
+#[test]
+fn run_with_none_waiting_starts_one_and_it_is_destroyed() {
+    let serve = Serve::start(&["--preload=0"]);
+    let output = ask(&serve, &["run", "--", "hostname"]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let name = text(&output.stdout).trim_end().to_owned();
+    assert!(name.starts_with("disp"), "{name}");
+    eventually("it is gone", || !admin(&serve).list().unwrap().iter().any(|line| line.name.as_str() == name));
+}
