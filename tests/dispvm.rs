@@ -4,7 +4,7 @@
 mod common;
 
 use common::{HOST, Serve, code, eventually, random_bytes, text};
-use disposable::queue::KeeperLock;
+use disposable::queue::{KeeperLock, SoleKeeper};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -146,6 +146,19 @@ fn doctor_finds_what_is_broken_and_nothing_else() {
     admin(&serve).feature_set(&template(), "supported-rpc.qubes.WaitForSession", "").unwrap();
     expect(&serve, &["template: default-dvm lacks supported-rpc.qubes.WaitForSession"]);
     admin(&serve).feature_set(&template(), "supported-rpc.qubes.WaitForSession", "1").unwrap();
+    // Disposables in the template's list that are not ours.
+    let list = || admin(&serve).feature_get(&template(), "preload-dispvm").unwrap().unwrap_or_default();
+    let before = list();
+    let stranger = admin(&serve).create_disposable(&template()).unwrap();
+    let name = admin(&serve).name_of(&names::QubeRef::Uuid(stranger)).unwrap();
+    let set = |list: &str| admin(&serve).feature_set(&template(), "preload-dispvm", list).unwrap();
+    set("");
+    set(name.as_str());
+    let said = expect(&serve, &["preloading: qubesd preloads default-dvm by itself", "only one may"]);
+    assert!(said.contains(name.as_str()), "{said}");
+    set("");
+    set(&before);
+    admin(&serve).remove(&names::QubeRef::Uuid(stranger)).unwrap();
     // A configuration that nobody can read.
     let config = serve.state.join("etc/qubes/dispvm.toml");
     let good = std::fs::read_to_string(&config).unwrap();
@@ -201,4 +214,88 @@ fn run_with_none_waiting_starts_one_and_it_is_destroyed() {
     let name = text(&output.stdout).trim_end().to_owned();
     assert!(name.starts_with("disp"), "{name}");
     eventually("it is gone", || !admin(&serve).list().unwrap().iter().any(|line| line.name.as_str() == name));
+}
+
+/// Ends the keeper and takes its place, doing nothing: no other can start.
+fn without_keeper(serve: &Serve) -> SoleKeeper {
+    let root = serve.state.join("run/dispvm");
+    let mut place = None;
+    eventually("the keeper is gone for good", || {
+        for pid in common::processes_with(&serve.state.to_string_lossy()) {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if text(line.split(|byte| *byte == 0).next().unwrap_or_default()).ends_with("preload-dispvm") {
+                common::kill(pid, "KILL");
+            }
+        }
+        place = SoleKeeper::take(&root).unwrap();
+        place.is_some()
+    });
+    eventually("the queue is not trusted", || !KeeperLock::is_held(&root));
+    place.unwrap()
+}
+
+#[test]
+fn p11_without_a_keeper_each_command_says_so_and_run_starts_cold_and_destroys_it_itself() {
+    let serve = Serve::start(&["--preload=1"]);
+    trusted(&serve);
+    let before = waiting(&serve);
+    let place = without_keeper(&serve);
+    let claimed = serve.state.join("run/dispvm").join(TEMPLATE).join("claimed/disp1");
+    std::fs::write(&claimed, "claimer=1@1\n").unwrap();
+    let doctor = ask(&serve, &["doctor"]);
+    let said = text(&doctor.stdout);
+    assert_eq!((code(&doctor), said.lines().count()), (1, 2), "{said}");
+    assert!(said.contains("keeper: no keeper lives"), "{said}");
+    assert!(said.contains("claim: default-dvm/claimed/disp1: the call that claimed it has died"), "{said}");
+    std::fs::remove_file(claimed).unwrap();
+
+    assert!(text(&ask(&serve, &["status"]).stdout).contains("no keeper lives"));
+    let run = ask(&serve, &["run", "--", "hostname"]);
+    assert_eq!(code(&run), 0, "{}", text(&run.stderr));
+    let name = text(&run.stdout).trim_end().to_owned();
+    assert!(name.starts_with("disp") && !before.contains(&name), "{name}");
+    eventually("it is gone", || !admin(&serve).list().unwrap().iter().any(|line| line.name.as_str() == name));
+
+    let drain = ask(&serve, &["drain"]);
+    assert!(code(&drain) == 1 && text(&drain.stderr).contains("no keeper lives"), "{drain:?}");
+    let refresh = ask(&serve, &["refresh"]);
+    assert!(code(&refresh) == 0 && text(&refresh.stderr).contains("no keeper lives"), "{refresh:?}");
+    // The next keeper destroys what was drained.
+    drop(place);
+    eventually("another one waits", || {
+        let now = waiting(&serve);
+        now.len() == 1 && now != before
+    });
+    let left = admin(&serve).list().unwrap();
+    assert!(!left.iter().any(|line| line.name.as_str() == before[0]), "{left:?}");
+}
+
+#[test]
+fn p7_run_lets_no_disposable_steer_the_terminal() {
+    let serve = Serve::start(&["--preload=1"]);
+    let state = serve.state.to_str().unwrap();
+    let link = serve.state.join("qvm-dispvm");
+    std::os::unix::fs::symlink(HOST, &link).unwrap();
+    // script(1) gives it a terminal; a pipe gets the bytes as they are.
+    let line = format!("{} run --state {state} -- printf 'a\\033[31mb'", link.display());
+    let output =
+        Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    assert!(text(&output.stdout).contains("a_[31mb"), "{output:?}");
+    let output = ask(&serve, &["run", "--", "printf", "a\\033[31mb"]);
+    assert_eq!(output.stdout, b"a\x1b[31mb");
+}
+
+#[test]
+fn policy_answers_as_json_too() {
+    let serve = Serve::start(&["--preload=0"]);
+    let output = Command::new(HOST)
+        .arg0("qvm-dispvm")
+        .args(["policy", "eval", "--json", "--state"])
+        .arg(&serve.state)
+        .args(["work", "qubes.OpenInVM", "@dispvm"])
+        .output()
+        .unwrap();
+    let answer = json(&output);
+    assert_eq!((code(&output), answer["exit"].as_u64()), (0, Some(0)), "{answer}");
+    assert!(answer["answer"].as_str().unwrap().contains("result=allow"), "{answer}");
 }

@@ -54,6 +54,15 @@ impl Outcome {
     fn said(out: String, exit: u8) -> Self {
         Self { out, reason: String::new(), exit }
     }
+
+    fn shown(self, json: bool) -> Self {
+        if !json {
+            return self;
+        }
+        let line =
+            serde_json::json!({ "answer": self.out, "reason": self.reason.trim_end(), "exit": self.exit });
+        Self::said(format!("{line}\n"), self.exit)
+    }
 }
 
 impl From<disposable::error::CallError> for Failure {
@@ -84,8 +93,8 @@ impl std::error::Error for Failure {}
 #[must_use]
 pub fn main(words: &[OsString]) -> u8 {
     let outcome = options::parse(words).and_then(|command| match command {
-        Command::Eval(question) => eval(&question),
-        Command::Explain(question) => explain(&question),
+        Command::Eval(question) => eval(&question).map(|outcome| outcome.shown(question.json)),
+        Command::Explain(question) => explain(&question).map(|outcome| outcome.shown(question.json)),
         Command::Status(scope) => status::outcome(&scope),
         Command::Watch(scope) => watch::until_interrupted(&scope),
         Command::Refresh(scope) => renew::refresh(&scope),

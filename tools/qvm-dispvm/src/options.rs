@@ -42,6 +42,8 @@ pub struct Question {
     pub state: Option<PathBuf>,
     /// `--tag-targets`, or implied by `--state`: a caller may name `@dispvm:@tag:TAG`.
     pub tag_targets: bool,
+    /// `--json`: the answer, the reason and the exit code as one line for programs.
+    pub json: bool,
     /// `--requested-source`: the remote qube for which the source relays.
     pub requested_source: Option<String>,
     /// The calling qube.
@@ -119,6 +121,7 @@ fn question(words: &[OsString]) -> Result<Question, Failure> {
                 question.tag_targets = true;
             }
             "--requested-source" => question.requested_source = Some(text(&value()?)?),
+            "--json" if inline.is_none() => question.json = true,
             "--tag-targets" if inline.is_none() => question.tag_targets = true,
             "--" if inline.is_none() => plain.extend(words.by_ref()),
             _ => return Err(unknown("option", Some(word))),
@@ -176,6 +179,7 @@ Options of policy:
                           (default: /run/qubes/policy.d, then /etc/qubes/policy.d)
   --system-info FILE      the answer of internal.GetSystemInfo from a file (default: ask qubesd)
   --requested-source NAME the remote qube for which SOURCE relays
+  --json                  one line of JSON: answer, reason, exit
   --tag-targets           take @dispvm:@tag:TAG as a target, as the embedded host does
   --state DIR             the state directory of a running \"qubes-host serve\", in place of Qubes OS
 

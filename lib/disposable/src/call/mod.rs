@@ -18,7 +18,7 @@ use policy::SystemInfo;
 use qrexec::client::Connected;
 use qrexec::data::{CallEnd, CallReport, HelloOrder, Options};
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use trace::{Event, Reporter};
 use words::Words;
@@ -43,7 +43,8 @@ pub fn main(service: &str) -> u8 {
 }
 
 /// A call from dom0 itself: `command` (`USER:QUBESRPC SERVICE+ARGUMENT dom0`) on a disposable for `request`, with this
-/// process's standard streams as they are: what the command says on stderr is for whoever started it, not for a log.
+/// process's standard streams: what the command says on stderr is for whoever started it, not for a log. What goes to a
+/// terminal is sanitised, nothing else is touched.
 /// Returns its exit code.
 ///
 /// # Errors
@@ -218,7 +219,14 @@ impl Dom0 {
         let output = own(io::stdout().as_fd().try_clone_to_owned())?;
         let errors = own(words.writer())?;
         // The caller that is gone, input and output, ends the call at once; one that only closed its input does not.
-        let options = Options { hello: HelloOrder::SendFirst, end_with_output: true, ..Options::default() };
+        let options = Options {
+            hello: HelloOrder::SendFirst,
+            end_with_output: true,
+            // dom0's terminal must not be steered by what a disposable prints.
+            filter_stdout: self.own_errors && io::stdout().is_terminal(),
+            filter_stderr: self.own_errors && io::stderr().is_terminal(),
+            ..Options::default()
+        };
         connected.run(Some(input), output, errors, &options).map_err(|error| failed(error.to_string()))
     }
 
