@@ -38,8 +38,8 @@ impl<'a> Call<'a> {
 pub struct Options {
     /// Take `@dispvm:@tag:T` as a target that a caller may name. Off in stock policy, where it is a syntax error
     /// (users.md D2). It is matched by the same text in the target column, by `@anyvm` and by `*`, and only a rule that
-    /// redirects to dom0 may allow it: the provider there turns the tag into one template (promise P8), and should ask
-    /// the policy again about that template.
+    /// redirects to dom0 may allow it: the provider there turns the tag into one template (promise P8). Every template
+    /// that it may turn it into must be allowed by its name as well, so that a tag leads nowhere where a name does not.
     pub accept_tag_targets: bool,
 }
 

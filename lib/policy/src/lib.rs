@@ -29,6 +29,7 @@ mod source;
 mod system;
 mod system_json;
 mod system_visitor;
+mod tag;
 mod token;
 
 pub use ask::Ask;

@@ -71,11 +71,17 @@ impl Policy {
 
     fn decide(&self, rule: &Rule, checked: &Checked<'_>, system: &SystemInfo) -> Decision {
         // A tag instead of a template's name is for our provider in dom0 alone to resolve.
-        if matches!(checked.requested, Requested::DispvmTag(_))
-            && !matches!(rule.action, Action::Deny { .. })
-            && !rule.action.redirect().is_some_and(|target| target.is_dom0())
+        if let (Requested::DispvmTag(tag), false) =
+            (&checked.requested, matches!(rule.action, Action::Deny { .. }))
         {
-            return Deny::by_rule(DenyReason::TagNeedsAdminVm(checked.requested.to_string()), rule).into();
+            if !rule.action.redirect().is_some_and(|target| target.is_dom0()) {
+                return Deny::by_rule(DenyReason::TagNeedsAdminVm(checked.requested.to_string()), rule)
+                    .into();
+            }
+            let is_asked = matches!(rule.action, Action::Ask { .. });
+            if let Err(reason) = self.recheck_tag(tag, is_asked, checked, system) {
+                return Deny::by_rule(reason, rule).into();
+            }
         }
         match &rule.action {
             Action::Deny { notify } => {

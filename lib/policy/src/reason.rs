@@ -62,6 +62,13 @@ pub enum DenyReason {
     Unwritable,
     /// A target by tag that no rule sends to dom0 ([`crate::Options::accept_tag_targets`]).
     TagNeedsAdminVm(String),
+    /// A target by tag may mean a template that the same call may not reach by its name.
+    TagMeansMore {
+        /// The target.
+        tag: String,
+        /// The template.
+        template: String,
+    },
 }
 
 impl DenyReason {
@@ -133,6 +140,13 @@ impl fmt::Display for DenyReason {
             Self::Unwritable => {
                 f.write_str("the answer has characters other than printable ASCII, or is too long")
             }
+            Self::TagMeansMore { tag, template } => write!(
+                f,
+                "{} may mean a disposable of {}, and the policy does not allow @dispvm:{} as well",
+                shown(tag),
+                shown(template),
+                printable(template.as_bytes())
+            ),
             Self::TagNeedsAdminVm(target) => {
                 write!(f, "{} is allowed only by a rule with target=@adminvm", shown(target))
             }

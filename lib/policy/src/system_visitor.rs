@@ -48,6 +48,9 @@ impl<'de> Visitor<'de> for Domains<'_> {
     }
 }
 
+/// Room for so many qubes is taken at first.
+const USUAL_COUNT: usize = 64;
+
 struct Qubes<'t> {
     trouble: &'t mut Option<SystemInfoError>,
 }
@@ -68,7 +71,7 @@ impl<'de> Visitor<'de> for Qubes<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut qubes = Vec::new();
+        let mut qubes = Vec::with_capacity(USUAL_COUNT);
         while let Some(Text(name)) = map.next_key()? {
             let keys: Keys<'de> = map.next_value()?;
             match keys.into_info(&name) {

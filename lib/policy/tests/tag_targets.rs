@@ -105,3 +105,60 @@ fn the_switch_changes_nothing_else() {
         }
     }
 }
+
+const SEVERAL: &str = r#"{"domains": {
+    "dom0": {"type": "AdminVM", "tags": [], "template_for_dispvms": false, "uuid": "00000000-0000-0000-0000-000000000000"},
+    "work": {"type": "AppVM", "tags": [], "template_for_dispvms": false, "default_dispvm": "one",
+             "uuid": "00000000-0000-4000-8000-000000000001"},
+    "vault": {"type": "AppVM", "tags": [], "template_for_dispvms": false, "default_dispvm": null,
+              "uuid": "00000000-0000-4000-8000-000000000002"},
+    "one": {"type": "AppVM", "tags": ["net"], "template_for_dispvms": true, "uuid": "00000000-0000-4000-8000-000000000003"},
+    "two": {"type": "AppVM", "tags": ["net"], "template_for_dispvms": true, "uuid": "00000000-0000-4000-8000-000000000004"},
+    "plain": {"type": "AppVM", "tags": ["net"], "template_for_dispvms": false, "uuid": "00000000-0000-4000-8000-000000000005"}
+}}"#;
+
+#[test]
+fn p8_a_tag_leads_nowhere_where_a_name_does_not() {
+    let decide = |rules: &str, source: &str| {
+        let mut files = Memory::of([("/p/1.policy", rules)]);
+        let policy = Policy::from_source(&mut files, &["/p"], Path::new("/legacy")).unwrap();
+        let system = SystemInfo::from_json(SEVERAL.as_bytes()).unwrap();
+        policy.evaluate(
+            &Call::new(source, "a", "@dispvm:@tag:net"),
+            &system,
+            Options { accept_tag_targets: true },
+        )
+    };
+    let by_tag = "a * @anyvm @dispvm:@tag:net allow target=@adminvm";
+    for (before, source, denied) in [
+        ("", "work", None),
+        ("", "vault", None),
+        // The tag means the caller's default where that has it, whatever is said of the others.
+        ("a * @anyvm @dispvm:two deny", "work", None),
+        ("a * @anyvm @dispvm:one deny", "work", Some("one")),
+        ("a * work @dispvm:one deny", "vault", None),
+        // Without such a default it may mean any of them.
+        ("a * @anyvm @dispvm:two deny", "vault", Some("two")),
+        ("a * @anyvm @dispvm:uuid:00000000-0000-4000-8000-000000000003 deny", "vault", Some("one")),
+        ("a * @anyvm @dispvm:plain deny", "vault", None),
+        // Neither past a question nor past dom0's program.
+        ("a * @anyvm @dispvm:one ask", "work", Some("one")),
+        ("a * @anyvm @dispvm:one allow", "work", Some("one")),
+        ("a * @anyvm @dispvm:one allow target=@adminvm", "work", None),
+    ] {
+        let decision = decide(&format!("{before}\n{by_tag}"), source);
+        match denied {
+            None => assert!(decision.is_allowed(), "{before} {source}: {decision:?}"),
+            Some(template) => assert_eq!(
+                reason(decision),
+                DenyReason::TagMeansMore { tag: "@dispvm:@tag:net".into(), template: template.into() },
+                "{before} {source}"
+            ),
+        }
+    }
+    let asked = "a * @anyvm @dispvm:@tag:net ask target=@adminvm";
+    assert!(matches!(decide(&format!("a * work @dispvm:one ask\n{asked}"), "work"), Decision::Ask(_)));
+    assert!(matches!(decide(&format!("a * work @dispvm:one deny\n{asked}"), "work"), Decision::Deny(_)));
+    // A tag that nothing has is for dom0's program to refuse, which says how to set it.
+    assert!(decide("a * @anyvm * allow target=@adminvm", "vault").is_allowed());
+}

@@ -1,7 +1,7 @@
 //! The data channel against upstream's C programs over libvchan-socket. They are taken from the directory that
 //! `UPSTREAM_QREXEC` names (qrexec-client-vm, qrexec-agent and qrexec-daemon, built with qubes-core-vchan-socket); without
 //! it these tests say so and pass.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod data_parts;
 
