@@ -151,3 +151,20 @@ fn r20_is_preload_is_shown_while_one_waits() {
     let (name, _) = disposables(&serve)[0].clone();
     assert!(admin(&serve).property_get(&QubeRef::Name(name), "is_preload").unwrap().is_true());
 }
+
+#[test]
+fn r84_one_that_was_handed_over_is_marked_as_preloaded_no_more() {
+    let serve = Serve::start(&["--preload=1", "--with", "sh -c 'sleep 1000'"]);
+    let (name, _) = disposables(&serve)[0].clone();
+    let qube = QubeRef::Name(name);
+    let internal = || admin(&serve).feature_get(&qube, "internal").unwrap();
+    assert_eq!(internal().as_deref(), Some("1"));
+    serve.put("work", "f", b"a");
+    let mut call = serve.exec("work", ["qvm-open-in-dvm", "f"]).spawn().unwrap();
+    eventually("it is no longer internal", || internal().is_none());
+    eventually("it is preloaded no more", || {
+        !admin(&serve).property_get(&qube, "is_preload").unwrap().is_true()
+    });
+    call.kill().unwrap();
+    call.wait().unwrap();
+}
