@@ -4,16 +4,18 @@ mod disposable;
 mod words;
 
 use crate::config::Config;
+use crate::entry::Entry;
 use crate::error::CallError;
 use crate::queue::{KeeperLock, LockError, Queue};
 use crate::request::Request;
 use crate::resolve::{self, Template};
-use crate::{cold, wake};
+use crate::source::{self, Admission, SourceLimits};
+use crate::{cold, creator, wake};
 use admin::Client;
 use disposable::Disposable;
 use hypervisor::Hypervisor;
 use hypervisor::local::Local;
-use names::DomId;
+use names::{DomId, QubeName};
 use policy::SystemInfo;
 use qrexec::client::Connected;
 use qrexec::data::{CallEnd, CallReport, HelloOrder, Options};
@@ -56,10 +58,11 @@ struct Dom0 {
 impl Dom0 {
     /// Claim, verify, wake, connect, hand over, settle.
     fn hand_over(&self, request: &Request, began: u64) -> Result<u8, CallError> {
+        let _admitted = self.admit(&request.source)?;
         let template = self.resolve(request, began)?;
         let queue = self.queue(&template)?;
         loop {
-            let mut disposable = self.disposable(&template, queue.as_ref())?;
+            let mut disposable = self.disposable(&template, queue.as_ref(), &request.source)?;
             match self.connect(&disposable, request) {
                 Ok((connected, words)) => {
                     disposable.used();
@@ -74,6 +77,12 @@ impl Dom0 {
         }
     }
 
+    /// One qube cannot drain the queue for all (promise P13).
+    fn admit(&self, source: &QubeName) -> Result<Admission, CallError> {
+        let (at_once, per_minute) = (self.config.calls_per_source, self.config.calls_per_source_minute);
+        source::admit(&self.config.queue, source, SourceLimits { at_once, per_minute }, os::monotonic_ns())
+    }
+
     fn resolve(&self, request: &Request, began: u64) -> Result<Template, CallError> {
         let unknown = |cause: String| {
             CallError::trouble(
@@ -86,7 +95,7 @@ impl Dom0 {
         let internal = Client::new(&self.config.qubesd_internal_socket);
         let json = internal.system_info_json().map_err(|error| unknown(error.to_string()))?;
         let system = SystemInfo::from_json(&json).map_err(|error| unknown(error.to_string()))?;
-        let is_ready = |name: &names::QubeName| {
+        let is_ready = |name: &QubeName| {
             let queue = Queue::open(&self.config.queue, name, self.config.lock_wait).ok().flatten();
             queue.is_some_and(|queue| queue.count(crate::queue::Place::Ready).is_ok_and(|count| count > 0))
         };
@@ -109,19 +118,28 @@ impl Dom0 {
     }
 
     /// The oldest that is ready; else one that is starting, which is there sooner than a new one (M2); else a new one.
+    /// Each bears the tags of its creator before anything can be called in it (users.md S12).
     fn disposable<'a>(
         &'a self,
         template: &Template,
         queue: Option<&'a Queue>,
+        source: &QubeName,
     ) -> Result<Disposable<'a>, CallError> {
-        if let Some(ready) = self.preloaded(queue, wake::take)? {
+        let tag = |entry: &Entry| {
+            let tagged = creator::set_tags(&self.admin, entry.uuid, source);
+            tagged.map_err(|error| format!("it cannot be tagged: {error}"))
+        };
+        let ready = |queue, hypervisor: &dyn Hypervisor| wake::take_prepared(queue, hypervisor, &tag);
+        if let Some(ready) = self.preloaded(queue, ready)? {
             return Ok(ready);
         }
         let patience = self.config.start_timeout.mul_f64(1.2);
         let starting = |queue, hypervisor: &dyn Hypervisor| wake::await_reserved(queue, hypervisor, patience);
         match self.preloaded(queue, starting)? {
-            Some(started) => Ok(started),
-            None => self.start_cold(template, queue),
+            Some(Disposable::Preloaded(started)) if tag(started.entry()).is_ok() => {
+                Ok(Disposable::Preloaded(started))
+            }
+            _ => self.start_cold(template, queue, source),
         }
     }
 
@@ -158,12 +176,13 @@ impl Dom0 {
         &'a self,
         template: &Template,
         queue: Option<&'a Queue>,
+        source: &QubeName,
     ) -> Result<Disposable<'a>, CallError> {
         let start = os::monotonic_ns();
         let text = format!("no preloaded disposable of {} is ready: starting a fresh one", template.name);
         self.tell(Event::now(WHO, "cold", template.name.as_str(), text));
         self.flush();
-        let started = cold::start(&self.admin, template)?;
+        let started = cold::start(&self.admin, template, source)?;
         let text = format!("{} started for this call", started.name);
         self.tell(Event::now(WHO, "started", started.name.as_str(), text).since(start));
         Ok(Disposable::fresh(started, template, queue, &self.admin))
