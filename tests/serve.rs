@@ -168,3 +168,43 @@ fn p10_the_service_executable_keeps_no_inherited_descriptor() {
         "a request without a name field is refused by the opener"
     );
 }
+
+#[test]
+fn p13_a_qube_with_too_many_calls_is_refused_and_others_are_not() {
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let state = directory.path().join("state");
+    std::fs::create_dir_all(state.join("etc/qubes")).unwrap();
+    std::fs::write(state.join("etc/qubes/dispvm.toml"), "calls-per-source = 1\n").unwrap();
+    let serve = Serve::start_in(&state, &["--preload=2", "--with", "sh -c 'sleep 1000'"]);
+    serve.put("work", "f", b"x");
+    let mut first = serve.exec("work", ["qvm-open-in-dvm", "f"]).spawn().unwrap();
+    let used = state.join("run/dispvm/default-dvm/used");
+    eventually("the first call is under way", || std::fs::read_dir(&used).unwrap().next().is_some());
+    let second = serve.run("work", ["qvm-open-in-dvm", "f"]);
+    assert_eq!(code(&second), 126, "{}", text(&second.stderr));
+    assert!(matches!(first.try_wait(), Ok(None)), "the first goes on");
+    common::kill(first.id(), "TERM");
+    first.wait().unwrap();
+}
+
+#[test]
+fn s12_a_disposable_bears_the_tags_of_its_creator_before_it_is_called() {
+    let mut serve = Serve::start(&["--preload=1", "--with", "sh -c 'sleep 1000'"]);
+    serve.put("work", "f", b"x");
+    let mut call = serve.exec("work", ["qvm-open-in-dvm", "f"]).spawn().unwrap();
+    let used = serve.state.join("run/dispvm/default-dvm/used");
+    let mut name = String::new();
+    eventually("the call is under way", || {
+        let entry = std::fs::read_dir(&used).unwrap().flatten().next();
+        name = entry.map(|entry| entry.file_name().to_string_lossy().into_owned()).unwrap_or_default();
+        !name.is_empty()
+    });
+    let admin = admin::Client::new(serve.state.join("run/qubesd.sock"));
+    let tags = admin.tag_list(&names::QubeRef::Name(name.parse().unwrap())).unwrap();
+    for tag in ["created-by-work", "disp-created-by-work"] {
+        assert!(tags.iter().any(|have| have.as_str() == tag), "{tags:?}");
+    }
+    common::kill(call.id(), "TERM");
+    call.wait().unwrap();
+    assert!(serve.stop());
+}

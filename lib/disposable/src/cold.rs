@@ -1,5 +1,6 @@
 //! A fresh disposable through the Admin API, when none is ready.
 
+use crate::creator;
 use crate::error::CallError;
 use crate::resolve::Template;
 use admin::{AdminError, Client};
@@ -14,11 +15,11 @@ pub struct Started {
     pub uuid: Uuid,
 }
 
-/// Creates and starts a disposable of `template`. Killed again when it does not start (users.md M50).
+/// Creates and starts a disposable of `template` for a call of `source`, whose tags it bears before it runs. Killed again when it does not start (users.md M50).
 ///
 /// # Errors
 /// Our trouble, with what qubesd said.
-pub fn start(admin: &Client, template: &Template) -> Result<Started, CallError> {
+pub fn start(admin: &Client, template: &Template, source: &QubeName) -> Result<Started, CallError> {
     let failed = |step: &'static str, error: AdminError| {
         CallError::trouble(step, &template.name, error)
             .remedy(format!("try \"qvm-run --dispvm={} true\" and look at qubesd's journal", template.name))
@@ -27,7 +28,8 @@ pub fn start(admin: &Client, template: &Template) -> Result<Started, CallError> 
         .create_disposable(&QubeRef::Name(template.name.clone()))
         .map_err(|error| failed("create a disposable of", error))?;
     let disposable = QubeRef::Uuid(uuid);
-    if let Err(error) = admin.start(&disposable) {
+    let started = creator::set_tags(admin, uuid, source).and_then(|()| admin.start(&disposable));
+    if let Err(error) = started {
         if let Err(kill) = admin.kill(&disposable) {
             // qubesd removes a disposable that failed to start by itself (spec/disposables.md R7).
             log::debug!("kill of {disposable} after a failed start: {kill}");

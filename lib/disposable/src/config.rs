@@ -27,9 +27,9 @@ pub struct Config {
     pub qmemman_socket: PathBuf,
     /// `available-memory`: qmemman's file of free memory; not there: no limit by memory.
     pub available_memory: PathBuf,
-    /// `calls-per-source`: how many calls of one qube may be served at the same time; 0, the default, for any number.
+    /// `calls-per-source`: how many calls of one qube may be served at the same time; default 16, 0 for any number.
     pub calls_per_source: usize,
-    /// `calls-per-source-minute`: how many calls of one qube may begin within a minute; 0, the default, for any number.
+    /// `calls-per-source-minute`: how many calls of one qube may begin within a minute; default 300, 0 for any number.
     pub calls_per_source_minute: usize,
     /// `story`: socket to which steps are reported; none by default.
     pub story: Option<PathBuf>,
@@ -63,8 +63,8 @@ impl Default for Config {
             domains: "/run/qubes/domains".into(),
             qmemman_socket: "/run/qubes/qmemman.sock".into(),
             available_memory: "/run/qubes/qmemman-avail-mem".into(),
-            calls_per_source: 0,
-            calls_per_source_minute: 0,
+            calls_per_source: 16,
+            calls_per_source_minute: 300,
             story: None,
             tag_choice: TagChoice::Refuse,
             lock_wait: Duration::from_millis(200),

@@ -4,16 +4,18 @@ mod disposable;
 mod words;
 
 use crate::config::Config;
+use crate::entry::Entry;
 use crate::error::CallError;
 use crate::queue::{KeeperLock, LockError, Queue};
 use crate::request::Request;
 use crate::resolve::{self, Template};
-use crate::{cold, wake};
+use crate::source::{self, Admission, SourceLimits};
+use crate::{cold, creator, wake};
 use admin::Client;
 use disposable::Disposable;
 use hypervisor::Hypervisor;
 use hypervisor::local::Local;
-use names::DomId;
+use names::{DomId, QubeName};
 use policy::SystemInfo;
 use qrexec::client::Connected;
 use qrexec::data::{CallEnd, CallReport, HelloOrder, Options};
@@ -37,15 +39,16 @@ pub fn main(service: &str) -> u8 {
         let service = service.parse().map_err(|error| CallError::trouble("serve", service, error))?;
         let request = Request::parse(service, |variable| std::env::var_os(variable))?;
         let config = Config::load()?;
-        Dom0::new(config).hand_over(&request, &request.command(), began)
+        let dom0 = Dom0::new(config);
+        let _admitted = dom0.admit(&request.source)?;
+        dom0.hand_over(&request, &request.command(), began)
     };
     run().unwrap_or_else(|error| fail(&error))
 }
 
 /// A call from dom0 itself: `command` (`USER:QUBESRPC SERVICE+ARGUMENT dom0`) on a disposable for `request`, with this
 /// process's standard streams: what the command says on stderr is for whoever started it, not for a log. What goes to a
-/// terminal is sanitised, nothing else is touched.
-/// Returns its exit code.
+/// terminal is sanitised, nothing else is touched. Limits per calling qube are not for dom0. Returns its exit code.
 ///
 /// # Errors
 /// As for a service: refused, or our trouble.
@@ -75,7 +78,7 @@ impl Dom0 {
         let template = self.resolve(request, began)?;
         let queue = self.queue(&template)?;
         loop {
-            let mut disposable = self.disposable(&template, queue.as_ref())?;
+            let mut disposable = self.disposable(&template, queue.as_ref(), &request.source)?;
             match self.connect(&disposable, command) {
                 Ok((connected, words)) => {
                     disposable.used();
@@ -90,6 +93,12 @@ impl Dom0 {
         }
     }
 
+    /// One qube cannot drain the queue for all (promise P13).
+    fn admit(&self, source: &QubeName) -> Result<Admission, CallError> {
+        let (at_once, per_minute) = (self.config.calls_per_source, self.config.calls_per_source_minute);
+        source::admit(&self.config.queue, source, SourceLimits { at_once, per_minute }, os::monotonic_ns())
+    }
+
     fn resolve(&self, request: &Request, began: u64) -> Result<Template, CallError> {
         let unknown = |cause: String| {
             CallError::trouble(
@@ -102,7 +111,7 @@ impl Dom0 {
         let internal = Client::new(&self.config.qubesd_internal_socket);
         let json = internal.system_info_json().map_err(|error| unknown(error.to_string()))?;
         let system = SystemInfo::from_json(&json).map_err(|error| unknown(error.to_string()))?;
-        let is_ready = |name: &names::QubeName| {
+        let is_ready = |name: &QubeName| {
             let queue = Queue::open(&self.config.queue, name, self.config.lock_wait).ok().flatten();
             queue.is_some_and(|queue| queue.count(crate::queue::Place::Ready).is_ok_and(|count| count > 0))
         };
@@ -125,19 +134,28 @@ impl Dom0 {
     }
 
     /// The oldest that is ready; else one that is starting, which is there sooner than a new one (M2); else a new one.
+    /// Each bears the tags of its creator before anything can be called in it (users.md S12).
     fn disposable<'a>(
         &'a self,
         template: &Template,
         queue: Option<&'a Queue>,
+        source: &QubeName,
     ) -> Result<Disposable<'a>, CallError> {
-        if let Some(ready) = self.preloaded(queue, wake::take)? {
+        let tag = |entry: &Entry| {
+            let tagged = creator::set_tags(&self.admin, entry.uuid, source);
+            tagged.map_err(|error| format!("it cannot be tagged: {error}"))
+        };
+        let ready = |queue, hypervisor: &dyn Hypervisor| wake::take_prepared(queue, hypervisor, &tag);
+        if let Some(ready) = self.preloaded(queue, ready)? {
             return Ok(ready);
         }
         let patience = self.config.start_timeout.mul_f64(1.2);
         let starting = |queue, hypervisor: &dyn Hypervisor| wake::await_reserved(queue, hypervisor, patience);
         match self.preloaded(queue, starting)? {
-            Some(started) => Ok(started),
-            None => self.start_cold(template, queue),
+            Some(Disposable::Preloaded(started)) if tag(started.entry()).is_ok() => {
+                Ok(Disposable::Preloaded(started))
+            }
+            _ => self.start_cold(template, queue, source),
         }
     }
 
@@ -174,12 +192,13 @@ impl Dom0 {
         &'a self,
         template: &Template,
         queue: Option<&'a Queue>,
+        source: &QubeName,
     ) -> Result<Disposable<'a>, CallError> {
         let start = os::monotonic_ns();
         let text = format!("no preloaded disposable of {} is ready: starting a fresh one", template.name);
         self.tell(Event::now(WHO, "cold", template.name.as_str(), text));
         self.flush();
-        let started = cold::start(&self.admin, template)?;
+        let started = cold::start(&self.admin, template, source)?;
         let text = format!("{} started for this call", started.name);
         self.tell(Event::now(WHO, "started", started.name.as_str(), text).since(start));
         Ok(Disposable::fresh(started, template, queue, &self.admin))
