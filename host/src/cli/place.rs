@@ -33,12 +33,21 @@ pub(super) fn for_serve(named: Option<&Path>) -> Result<Place, Failure> {
     }
 }
 
-/// Directories that an earlier, killed `open` left behind: nobody holds their lock.
+/// Directories of an earlier, killed `open` (or bench): their names say whose they are, and that process is gone. Those of
+/// living ones are not looked at: even a look at its lock could make a host that is just starting believe it is taken.
 pub(super) fn abandoned() -> Vec<PathBuf> {
     let Ok(entries) = common().map(fs::read_dir) else { return Vec::new() };
-    let is_open =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("open-"));
-    entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_open).collect()
+    let is_abandoned = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("open-").and_then(owner);
+        owner.is_some_and(|pid| os::process::ProcessId::of(pid).is_none())
+    };
+    entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_abandoned).collect()
+}
+
+/// The first number in the rest of a directory's name.
+fn owner(rest: &str) -> Option<i32> {
+    rest.split('-').find_map(|word| word.parse().ok())
 }
 
 /// On disk, not in /tmp, which may be small and in memory: files of any size pass through disposables.

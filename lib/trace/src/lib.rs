@@ -1,13 +1,17 @@
 //! The story of a call: each program reports its steps as small events to whoever listens.
 //!
-//! An event is one datagram of JSON to a unix socket named in the configuration. Reporting never waits and never fails a
-//! call: with no listener, or one that is too slow, the event is lost and nothing else happens. Bytes that come from
+//! An event is one datagram of JSON to a unix socket named in the configuration. Reporting never fails a call: with no
+//! listener nothing happens. The kernel keeps about ten datagrams for a listener that is busy; a listener that takes none
+//! for 50 ms loses this process's story from then on, so that it can hold up a process once and no more. Bytes that come from
 //! a qube must be sanitised ([`names::printable`]) before they become part of an event (promise P7).
 #![forbid(unsafe_code)]
 
 use serde_json::{Map, Value};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// One step of a call or of a qube's life.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,34 +100,37 @@ impl Event {
 #[derive(Debug, Default)]
 pub struct Reporter {
     socket: Option<UnixDatagram>,
+    /// The listener was too slow: shared by all clones.
+    given_up: Arc<AtomicBool>,
 }
+
+/// How long a full listener may hold up a process, once.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Reporter {
     /// Reports to the socket at `path`; to nowhere when `path` is `None` or nobody listens there.
     #[must_use]
     pub fn to(path: Option<&Path>) -> Self {
         let socket = path.and_then(|path| os::socket::connect_datagram(path).ok());
-        if let Some(socket) = &socket {
-            if socket.set_nonblocking(true).is_err() {
-                return Self { socket: None };
-            }
-        }
-        Self { socket }
+        let socket = socket.filter(|socket| socket.set_write_timeout(Some(PATIENCE)).is_ok());
+        Self { socket, given_up: Arc::default() }
     }
 
     /// A second reporter to the same listener.
     #[must_use]
     pub fn try_clone(&self) -> Self {
-        Self { socket: self.socket.as_ref().and_then(|socket| socket.try_clone().ok()) }
+        let socket = self.socket.as_ref().and_then(|socket| socket.try_clone().ok());
+        Self { socket, given_up: self.given_up.clone() }
     }
 
-    /// Sends one event. Never waits; a lost event is lost.
+    /// Sends one event. An event that cannot be sent is lost.
     pub fn report(&self, event: &Event) {
-        if let Some(socket) = &self.socket {
-            if let Err(error) = socket.send(event.to_json().as_bytes()) {
-                // The listener is gone or slow. The call is more important than its story.
-                let _: std::io::Error = error;
-            }
+        let Some(socket) = self.socket.as_ref().filter(|_| !self.given_up.load(Ordering::Relaxed)) else {
+            return;
+        };
+        if socket.send(event.to_json().as_bytes()).is_err() {
+            // The listener is gone or stuck. The call is more important than its story.
+            self.given_up.store(true, Ordering::Relaxed);
         }
     }
 
@@ -144,6 +151,16 @@ mod tests {
             Event::now("open-in-vm", "claimed", "disp4821", "claimed disp4821").since(1).with("exit", 3);
         assert_eq!(Event::from_json(event.to_json().as_bytes()), Some(event));
         assert_eq!(Event::from_json(b"{}"), None);
+    }
+
+    #[test]
+    fn p6_a_listener_that_reads_nothing_holds_up_a_process_once() {
+        let path = std::env::temp_dir().join(format!("trace-{}", std::process::id()));
+        let _stuck = os::socket::bind_datagram(&path).unwrap();
+        let reporter = Reporter::to(Some(&path));
+        (0..10_000).for_each(|_| reporter.report(&Event::now("a", "b", "", "c")));
+        assert!(reporter.given_up.load(Ordering::Relaxed));
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
