@@ -88,7 +88,17 @@ pub(crate) fn open_log(path: &Path) -> io::Result<File> {
 
 /// Watches for the daemon's socket; made before the daemon is started, so that nothing is missed.
 pub(super) struct Doorstep {
-    inotify: Inotify,
+    /// There until it is dropped.
+    inotify: Option<Inotify>,
+}
+
+impl Drop for Doorstep {
+    /// The kernel keeps whoever closes an inotify instance waiting for a grace period, 10 to 20 ms: not on the way of a start.
+    fn drop(&mut self) {
+        let inotify = self.inotify.take();
+        // Where no thread can be had, the wait is here.
+        drop(std::thread::Builder::new().name("doorstep".into()).spawn(move || drop(inotify)));
+    }
 }
 
 impl Doorstep {
@@ -96,7 +106,7 @@ impl Doorstep {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let made = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
         inotify.add_watch(&dom0.layout().run(), made)?;
-        Ok(Self { inotify })
+        Ok(Self { inotify: Some(inotify) })
     }
 
     /// Waits until the qube can be called by its name.
@@ -119,7 +129,8 @@ impl Doorstep {
                 return Err(Failure(format!("cannot connect to its qrexec agent for {seconds} seconds")));
             }
             self.drain();
-            let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
+            let mut fds: Vec<PollFd<'_>> =
+                self.inotify.iter().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)).collect();
             if let Err(error) = poll(&mut fds, PollTimeout::from(LOOK_MS)) {
                 log::debug!("waiting for the daemon of {}: {error}", plan.name);
             }
@@ -127,7 +138,8 @@ impl Doorstep {
     }
 
     fn drain(&self) {
-        while self.inotify.read_events().is_ok_and(|events| !events.is_empty()) {}
+        let read = |inotify: &Inotify| inotify.read_events().is_ok_and(|events| !events.is_empty());
+        while self.inotify.as_ref().is_some_and(read) {}
     }
 }
 

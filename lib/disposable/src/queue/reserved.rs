@@ -92,6 +92,8 @@ impl<'a> Reserved<'a> {
         moves.add_watch(place.as_str(), changes)?;
         loop {
             if let Some(outcome) = self.try_wait()? {
+                // The kernel keeps whoever closes an inotify instance waiting for a grace period, 10 to 20 ms: not the call.
+                drop(std::thread::Builder::new().name("watch".into()).spawn(move || drop(moves)));
                 return Ok(outcome);
             }
             let left = until.saturating_duration_since(Instant::now());

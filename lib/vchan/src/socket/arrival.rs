@@ -17,7 +17,20 @@ pub(super) fn connect(dir: &Path, name: &str, timeout: Option<Duration>) -> io::
     if let Some(stream) = attempt(&path)? {
         return Ok(stream);
     }
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let begun = Instant::now();
+    let deadline = timeout.map(|timeout| begun + timeout);
+    let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    let mut pause = SHORTEST_PAUSE;
+    while !is_over() && begun.elapsed() < SOON {
+        thread::sleep(pause);
+        if let Some(stream) = attempt(&path)? {
+            return Ok(stream);
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    if is_over() {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "no server came"));
+    }
     let watch = Watch::new(dir, name);
     let mut tick = SHORTEST_TICK;
     loop {
@@ -93,6 +106,11 @@ impl<'name> Watch<'name> {
     }
 }
 
+/// Most servers are on their way when their client comes. A watch would cost more than looking again: the kernel keeps
+/// whoever closes an inotify instance waiting for a grace period, 10 to 20 ms here.
+const SOON: Duration = Duration::from_millis(30);
+const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 /// A server of libvchan-socket has its name before it listens, and the second of these causes no event.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 /// The net under the events.
