@@ -10,6 +10,7 @@ mod policy;
 mod probe;
 mod queue;
 mod site;
+mod snapshot;
 mod stream;
 
 pub(crate) use probe::{PROGRAMS, run as run_program};
@@ -57,6 +58,9 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
     }
     if wanted(WITH_QUEUE) {
         let mut site = Site::open(2)?;
+        if wanted(&["snapshot_call", "snapshot_file"]) {
+            add(snapshot::snapshot(&site)?);
+        }
         if wanted(&["exec_to_claim", "connect", "first_byte"]) {
             add(calls::hand_over(&mut site)?);
         }
@@ -80,6 +84,8 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
 }
 
 const WITH_QUEUE: &[&str] = &[
+    "snapshot_call",
+    "snapshot_file",
     "exec_to_claim",
     "connect",
     "first_byte",
@@ -105,6 +111,8 @@ const NAMES: &[&str] = &[
     "claim",
     "wake",
     "handouts_per_s",
+    "snapshot_call",
+    "snapshot_file",
     "exec_to_claim",
     "connect",
     "first_byte",
