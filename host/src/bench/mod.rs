@@ -23,8 +23,8 @@ use std::io::Write;
 
 /// Measures and prints; `only` names figures, none means all.
 pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
-    if let Some(unknown) = only.iter().find(|name| !NAMES.contains(&name.as_str())) {
-        let known = NAMES.join(", ");
+    if let Some(unknown) = only.iter().find(|name| !ALL.concat().contains(&name.as_str())) {
+        let known = ALL.concat().join(", ");
         return Err(Failure::trouble(
             "measure",
             format!("\"{}\"", names::printable(unknown.as_bytes())),
@@ -42,37 +42,37 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
             figures.push(figure);
         }
     };
-    if wanted(&["exec_floor"]) {
+    if wanted(FLOOR) {
         add(calls::exec_floor()?);
     }
     if wanted(policy::NAMES) {
         add(policy::policy()?);
     }
-    if wanted(&["claim_depth_1", "claim_depth_1024"]) {
+    if wanted(DEPTHS) {
         add(queue::depths()?);
     }
-    if wanted(&["claim", "wake", "handouts_per_s"]) {
+    if wanted(HANDOUTS) {
         let site = Site::open(HANDOUT_DEPTH)?;
         add(queue::handouts(&site)?);
         site.close()?;
     }
-    if wanted(WITH_QUEUE) {
+    if wanted(&WITH_QUEUE.concat()) {
         let mut site = Site::open(2)?;
-        if wanted(&["snapshot_call", "snapshot_file"]) {
+        if wanted(SNAPSHOT) {
             add(snapshot::snapshot(&site)?);
         }
-        if wanted(&["exec_to_claim", "connect", "first_byte"]) {
+        if wanted(HAND_OVER) {
             add(calls::hand_over(&mut site)?);
         }
-        if wanted(&["call_running", "call_preloaded"]) {
+        if wanted(WARM) {
             add(calls::warm(&mut site)?);
         }
-        if wanted(&["stream_mib_s", "stream_floor_mib_s"]) {
+        if wanted(STREAM) {
             add(stream::stream(&mut site)?);
         }
         site.close()?;
     }
-    if wanted(&["call_cold"]) {
+    if wanted(COLD) {
         let mut site = Site::open(0)?;
         add(calls::cold(&mut site)?);
         site.close()?;
@@ -83,45 +83,20 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
     Ok(0)
 }
 
-const WITH_QUEUE: &[&str] = &[
-    "snapshot_call",
-    "snapshot_file",
-    "exec_to_claim",
-    "connect",
-    "first_byte",
-    "call_running",
-    "call_preloaded",
-    "stream_mib_s",
-    "stream_floor_mib_s",
-];
-
 /// Set in the qubes of a bench.
 pub(crate) const VARIABLE: &str = "QUBES_BENCH";
 
-const NAMES: &[&str] = &[
-    "exec_floor",
-    "policy_cold",
-    "policy_warm",
-    "policy_1000_rules",
-    "policy_10000_rules",
-    "system_info_100",
-    "policy_exec",
-    "claim_depth_1",
-    "claim_depth_1024",
-    "claim",
-    "wake",
-    "handouts_per_s",
-    "snapshot_call",
-    "snapshot_file",
-    "exec_to_claim",
-    "connect",
-    "first_byte",
-    "call_running",
-    "call_preloaded",
-    "stream_mib_s",
-    "stream_floor_mib_s",
-    "call_cold",
-];
+const FLOOR: &[&str] = &["exec_floor"];
+const DEPTHS: &[&str] = &["claim_depth_1", "claim_depth_1024"];
+const HANDOUTS: &[&str] = &["claim", "wake", "handouts_per_s"];
+const SNAPSHOT: &[&str] = &["snapshot_call", "snapshot_file"];
+const HAND_OVER: &[&str] = &["exec_to_claim", "connect", "first_byte"];
+const WARM: &[&str] = &["call_running", "call_preloaded"];
+const STREAM: &[&str] = &["stream_mib_s", "stream_floor_mib_s"];
+const COLD: &[&str] = &["call_cold"];
+/// Those that are measured on one host with a short queue.
+const WITH_QUEUE: &[&[&str]] = &[SNAPSHOT, HAND_OVER, WARM, STREAM];
+const ALL: &[&[&str]] = &[FLOOR, policy::NAMES, DEPTHS, HANDOUTS, SNAPSHOT, HAND_OVER, WARM, STREAM, COLD];
 
 /// How many disposables wait when hand-outs are counted.
 const HANDOUT_DEPTH: usize = 24;
