@@ -184,6 +184,12 @@ fn descriptor(listener: &UnixListener) -> Vec<u8> {
     got
 }
 
+/// A child that another test starts at this moment holds a copy of every descriptor until its exec.
+fn closed(listener: impl Sized, call: impl Fn() -> Result<Service, ExecError>) {
+    drop(listener);
+    wait_until("no copy of the listening socket is left", || call().is_err());
+}
+
 #[test]
 fn a_socket_service_gets_its_descriptor_first() {
     let dir = tempfile::tempdir().unwrap();
@@ -202,7 +208,7 @@ fn a_socket_service_gets_its_descriptor_first() {
     let Service::Socket { stream, exit_on_client_eof: true, .. } = service else { panic!("{service:?}") };
     drop(stream);
     assert_eq!(descriptor(&listener), b"");
-    drop(listener);
+    closed(listener, || begin(Place::Qube, &deep, "QUBESRPC a+x b"));
     assert_eq!(failure(Place::Qube, &deep, "QUBESRPC a+x b"), 125, "nobody listens");
 }
 
@@ -218,7 +224,7 @@ fn a_tcp_service() {
     let mut got = String::new();
     listener.accept().unwrap().0.read_to_string(&mut got).unwrap();
     assert_eq!(got, format!("a+{port} b\0"));
-    drop(listener);
+    closed(listener, || begin(Place::Qube, dir.path(), &format!("QUBESRPC a+{port} b")));
     assert_eq!(failure(Place::Qube, dir.path(), &format!("QUBESRPC a+{port} b")), 125);
     assert_eq!(failure(Place::Qube, dir.path(), "QUBESRPC a+ b"), 125);
 }
