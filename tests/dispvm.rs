@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::{HOST, Serve, code, eventually, random_bytes, text};
+use common::{HOST, Serve, code, random_bytes, text};
 use disposable::queue::{KeeperLock, SoleKeeper};
+use fixture::eventually;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};

@@ -4,8 +4,9 @@
 mod common;
 
 use admin::{Client, PowerState, QubeClass};
-use common::{Serve, code, eventually, kill, processes_with, text};
+use common::{Serve, code, kill, processes_with, text};
 use disposable::queue::{Place, Queue};
+use fixture::eventually;
 use names::{QubeName, QubeRef};
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{Serve, eventually, kill, processes_with, text};
+use common::{Serve, kill, processes_with, text};
+use fixture::eventually;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 

@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{Serve, code, eventually, random_bytes, text};
+use common::{Serve, code, random_bytes, text};
+use fixture::eventually;
 use std::collections::HashSet;
 use std::io::Write;
 use std::process::Stdio;

@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::{EXECUTABLE, LIMIT, Site, eventually, exchange};
+use common::{EXECUTABLE, LIMIT, Site, exchange};
 use disposable::queue::{Place, Queue};
+use fixture::eventually;
 use nix::pty::openpty;
 use qubes_host::{Asking, Layout};
 use std::fs::File;

@@ -4,7 +4,8 @@
 mod common;
 
 use admin::Client;
-use common::{EXECUTABLE, LIMIT, descendants, eventually, qube};
+use common::{EXECUTABLE, LIMIT, descendants, qube};
+use fixture::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use qubes_host::{Host, Layout};

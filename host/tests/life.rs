@@ -4,7 +4,8 @@
 mod common;
 
 use admin::{ErrorClass, EventStream, PowerState};
-use common::{Site, eventually, processes_with, qube};
+use common::{Site, processes_with, qube};
+use fixture::eventually;
 use hypervisor::local::{Isolation, Mount};
 use names::{DomId, QubeRef};
 use std::fs;

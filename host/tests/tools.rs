@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{EXECUTABLE, eventually, exchange};
+use common::{EXECUTABLE, exchange};
+use fixture::eventually;
 use names::{QubeRef, Tag};
 use qubes_host::Layout;
 use std::io::{BufRead, BufReader};

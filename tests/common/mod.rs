@@ -6,13 +6,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 /// The executable under test.
 pub const HOST: &str = env!("CARGO_BIN_EXE_qubes-host");
 
-/// Long enough for a loaded machine; a test that needs it has failed.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub use fixture::LIMIT;
 
 /// `qubes-host serve` in a temporary state directory.
 pub struct Serve {
@@ -105,15 +103,6 @@ pub fn open<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Output {
 
 pub fn kill(pid: u32, signal: &str) {
     drop(Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status());
-}
-
-/// Waits until `check` holds.
-pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let until = Instant::now() + LIMIT;
-    while !check() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Pids whose command line contains `part`, this process excepted.

@@ -9,13 +9,11 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// The executable under test.
 pub(crate) const EXECUTABLE: &str = env!("CARGO_BIN_EXE_qubes-host");
 
-/// Long enough for a loaded machine; a test that needs it has failed.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) use fixture::LIMIT;
 
 /// A host with its directory.
 pub(crate) struct Site {
@@ -100,15 +98,6 @@ pub(crate) fn exchange(socket: &Path, bytes: &[u8]) -> Vec<u8> {
 
 pub(crate) fn qube(name: &str) -> QubeRef {
     QubeRef::Name(name.parse::<QubeName>().unwrap())
-}
-
-/// Waits for something that must come true.
-pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
-    let until = Instant::now() + LIMIT;
-    while !is_true() {
-        assert!(Instant::now() < until, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Pids of processes that have `text` in their command line or environment.

@@ -5,7 +5,6 @@ use policy::protocol::Reply;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -217,8 +216,7 @@ fn the_agent_of_another_qube_is_reached_by_qrexec_client() {
     let client = directory.path().join("client");
     let log = directory.path().join("log");
     let script = format!("#!/bin/sh\necho \"$@\" > {0}\ncat >> {0}\nprintf allow:vault\n", log.display());
-    std::fs::write(&client, script).unwrap();
-    std::fs::set_permissions(&client, std::fs::Permissions::from_mode(0o755)).unwrap();
+    fixture::executable(&client, &script);
     let agents = qrexec_policy_exec::agent::Agents { services: Vec::new(), client };
     let system = SYSTEM.replace("\"guivm\":\"dom0\"", "\"guivm\":\"sys-gui\"");
     let system = policy::SystemInfo::from_json(system.as_bytes()).unwrap();

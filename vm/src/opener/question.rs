@@ -82,8 +82,7 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         for (name, code, allowed) in [("zenity", 0, true), ("kdialog", 1, false), ("other", 5, false)] {
             let dialog = top.path().join(name);
-            fs::write(&dialog, format!("#!/bin/sh\nexit {code}\n")).unwrap();
-            fs::set_permissions(&dialog, fs::Permissions::from_mode(0o755)).unwrap();
+            fixture::executable(&dialog, &format!("#!/bin/sh\nexit {code}\n"));
             assert_eq!(ask("@dispvm", Some("qubes.OpenURL+"), Some(&dialog)).is_ok(), allowed, "{name}");
         }
     }

@@ -37,8 +37,7 @@ impl Place {
     /// A shell script of this name.
     pub fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fixture::executable(&path, &format!("#!/bin/sh\n{text}\n"));
         path
     }
 

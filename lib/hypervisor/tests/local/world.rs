@@ -1,12 +1,12 @@
 //! A registry and directories of its own for each test, and ways to look at what a qube really does.
 
+pub(crate) use fixture::eventually;
 use hypervisor::local::{Created, Isolation, Local, Pausing, Spec};
 use hypervisor::{Hypervisor, HypervisorError};
 use names::{DomId, Uuid};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Names the supervisor's executable for tests that run where the original cannot be reached.
@@ -124,15 +124,6 @@ pub(crate) fn marked(uuid: Uuid) -> Vec<i32> {
 pub(crate) fn cgroup_in(record: &str) -> Option<PathBuf> {
     let path = record.lines().find_map(|line| line.strip_prefix("cgroup=")).unwrap();
     (path != "none").then(|| PathBuf::from(path))
-}
-
-/// Waits for what must come, with a bound for the case that it does not.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "did not happen: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 pub(crate) fn size(path: &Path) -> u64 {

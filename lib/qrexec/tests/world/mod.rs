@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use vchan::{Config, Server, Vchan};
 
 /// Far more than anything takes; only a broken program runs into it.
-pub const SAFETY_NET: Duration = Duration::from_secs(60);
+pub use fixture::{LIMIT as SAFETY_NET, eventually as wait_until, executable};
 
 pub struct World {
     dir: tempfile::TempDir,
@@ -249,22 +249,6 @@ impl Drop for Reaped {
 
 pub fn own_user() -> String {
     String::from_utf8(qrexec::exec::own_user_name().unwrap()).unwrap()
-}
-
-pub fn executable(path: &Path, text: &str) {
-    // Under another name first: a fork in another test's thread could hold it open for writing when it is executed.
-    let draft = path.with_extension("draft");
-    fs::write(&draft, text).unwrap();
-    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(&draft, path).unwrap();
-}
-
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + SAFETY_NET;
-    while !condition() {
-        assert!(Instant::now() < end, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Runs a command with this input to its end, and `meanwhile` after its start.
