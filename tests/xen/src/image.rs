@@ -4,9 +4,11 @@ use crate::archive::Archive;
 use crate::error::LabError;
 use crate::packages::Packages;
 use crate::programs::Programs;
+use crate::run::output;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Files for the boot loader, side by side in one directory.
 pub(crate) struct Images {
@@ -70,7 +72,12 @@ fn base<W: Write>(archive: &mut Archive<W>, packages: &Packages) -> Result<(), L
     archive.link("var/run", b"/run")?;
     archive.bytes("etc/passwd", 0o644, PASSWD)?;
     archive.bytes("etc/group", 0o644, GROUP)?;
-    archive.file("/bin/busybox", &packages.path("bin/busybox"))?;
+    let busybox = packages.path("bin/busybox");
+    archive.file("/bin/busybox", &busybox)?;
+    let names = output("ask busybox for its names", Command::new(&busybox).arg("--list-full"))?;
+    for name in String::from_utf8_lossy(&names).lines().filter(|name| *name != "bin/busybox") {
+        archive.link(name, b"/bin/busybox")?;
+    }
     let drivers = format!("lib/modules/{}/kernel/drivers/xen", packages.release);
     for (name, place) in MODULES {
         archive.file(

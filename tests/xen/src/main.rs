@@ -62,7 +62,7 @@ fn test(names: &[String]) -> Result<bool, LabError> {
         match machine.line(SILENCE) {
             Ok(line) => {
                 let said = Line::parse(&line).and_then(|line| summary.take(line));
-                said.iter().for_each(|text| println!("{text}"));
+                said.iter().for_each(|text| println!("{:4} s  {text}", clock.elapsed().as_secs()));
             }
             Err(error) => {
                 eprintln!("xen-lab: {error}\n-- console:\n{}", machine.console());

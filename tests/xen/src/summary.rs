@@ -26,7 +26,8 @@ impl Summary {
                 None
             }
             Line::Log(text) => {
-                let figure = text.strip_prefix("figure: ").map(|figure| format!("     {figure}"));
+                // Not always at the start of a line: libtest writes there too.
+                let figure = text.split_once("figure: ").map(|(_, figure)| format!("     {figure}"));
                 if let Some((_, log)) = &mut self.running {
                     log.push(text);
                 }
