@@ -5,13 +5,18 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// In bytes; the rest of a text is left out.
 const LONGEST: usize = 1000;
 const ICON: &str = "document-open";
 const NAME: &str = "Open in another qube";
 
-/// One notification that changes its text. Nobody is waited for: a desktop that does not answer holds up no call.
+/// How long the end waits for what was shown before, so that the two do not change places.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One notification that changes its text. No call waits for a desktop, and the end not for long.
 pub(super) struct Desktop {
     program: PathBuf,
     last: Mutex<Last>,
@@ -30,10 +35,18 @@ impl Desktop {
         Some(Self { program, last: Mutex::default() })
     }
 
-    /// Shows this in place of what was shown before.
-    pub(super) fn show(&self, summary: &str, body: &str) {
+    /// Shows this in place of what was shown before; while that is still being shown, only the end matters.
+    pub(super) fn show(&self, summary: &str, body: &str, is_end: bool) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(child) = last.showing.take() {
+        if let Some(mut child) = last.showing.take() {
+            let deadline = Instant::now() + if is_end { PATIENCE } else { Duration::ZERO };
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(5));
+            }
+            if !is_end && matches!(child.try_wait(), Ok(None)) {
+                last.showing = Some(child);
+                return;
+            }
             last.id = id_told(child).or(last.id);
         }
         let mut command = Command::new(&self.program);

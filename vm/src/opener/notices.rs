@@ -40,13 +40,13 @@ impl Notices {
         if self.talkative {
             say(self.program, what);
         }
-        self.show(&what.to_string(), "");
+        self.show(&what.to_string(), "", false);
     }
 
     /// One of several is done.
     pub(super) fn progress(&self, summary: &dyn Display, news: &dyn Display) {
         say(self.program, &format_args!("{summary}: {news}"));
-        self.show(&summary.to_string(), &news.to_string());
+        self.show(&summary.to_string(), &news.to_string(), false);
     }
 
     /// All is over. `is_news` tells whether it has not been said on standard error yet.
@@ -55,7 +55,7 @@ impl Notices {
             say(self.program, summary);
         }
         let body = self.said().join("\n");
-        self.show(&summary.to_string(), &body);
+        self.show(&summary.to_string(), &body, true);
     }
 
     /// A failure, or something else that the user has to know.
@@ -79,9 +79,9 @@ impl Notices {
         }
     }
 
-    fn show(&self, summary: &str, body: &str) {
+    fn show(&self, summary: &str, body: &str, is_end: bool) {
         if let Some(desktop) = &self.desktop {
-            desktop.show(summary, body);
+            desktop.show(summary, body, is_end);
         }
     }
 
