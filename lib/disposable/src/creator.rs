@@ -18,8 +18,7 @@ pub fn tags(source: &QubeName) -> Vec<Tag> {
 /// # Errors
 /// What qubesd said; the disposable is then not to be handed over.
 pub fn set_tags(admin: &Client, disposable: Uuid, source: &QubeName) -> Result<(), AdminError> {
-    let disposable = QubeRef::Uuid(disposable);
-    tags(source).iter().try_for_each(|tag| admin.tag_set(&disposable, tag))
+    admin.tags_set(&QubeRef::Uuid(disposable), &tags(source))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::request::Request;
 use crate::resolve::{self, Template};
 use crate::source::{self, Admission, SourceLimits};
 use crate::{cold, creator, wake};
-use admin::Client;
+use admin::{AdminError, Asked, Client};
 use disposable::Disposable;
 use hypervisor::Hypervisor;
 use hypervisor::local::Local;
@@ -40,8 +40,9 @@ pub fn main(service: &str) -> u8 {
         let request = Request::parse(service, |variable| std::env::var_os(variable))?;
         let config = Config::load()?;
         let dom0 = Dom0::new(config);
+        let qubes = dom0.ask_about_qubes();
         let _admitted = dom0.admit(&request.source)?;
-        dom0.hand_over(&request, &request.command(), began)
+        dom0.hand_over(&request, &request.command(), qubes, began)
     };
     run().unwrap_or_else(|error| fail(&error))
 }
@@ -56,7 +57,8 @@ pub fn run(config: Config, request: &Request, command: &str) -> Result<u8, CallE
     let began = os::monotonic_ns();
     let mut dom0 = Dom0::new(config);
     dom0.own_errors = true;
-    dom0.hand_over(request, command, began)
+    let qubes = dom0.ask_about_qubes();
+    dom0.hand_over(request, command, qubes, began)
 }
 
 /// What a call needs of dom0.
@@ -74,8 +76,14 @@ struct Dom0 {
 
 impl Dom0 {
     /// Claim, verify, wake, connect, hand over, settle.
-    fn hand_over(&self, request: &Request, command: &str, began: u64) -> Result<u8, CallError> {
-        let template = self.resolve(request, began)?;
+    fn hand_over(
+        &self,
+        request: &Request,
+        command: &str,
+        qubes: Result<Asked, AdminError>,
+        began: u64,
+    ) -> Result<u8, CallError> {
+        let template = self.resolve(request, qubes, began)?;
         let queue = self.queue(&template)?;
         loop {
             let mut disposable = self.disposable(&template, queue.as_ref(), &request.source)?;
@@ -99,7 +107,17 @@ impl Dom0 {
         source::admit(&self.config.queue, source, SourceLimits { at_once, per_minute }, os::monotonic_ns())
     }
 
-    fn resolve(&self, request: &Request, began: u64) -> Result<Template, CallError> {
+    /// Asked early: qubesd answers while this process goes on.
+    fn ask_about_qubes(&self) -> Result<Asked, AdminError> {
+        Client::new(&self.config.qubesd_internal_socket).ask_system_info()
+    }
+
+    fn resolve(
+        &self,
+        request: &Request,
+        qubes: Result<Asked, AdminError>,
+        began: u64,
+    ) -> Result<Template, CallError> {
         let unknown = |cause: String| {
             CallError::trouble(
                 "learn about the qubes from",
@@ -108,8 +126,7 @@ impl Dom0 {
             )
             .remedy("is qubesd running? \"systemctl status qubesd\" tells")
         };
-        let internal = Client::new(&self.config.qubesd_internal_socket);
-        let json = internal.system_info_json().map_err(|error| unknown(error.to_string()))?;
+        let json = qubes.and_then(Asked::answer).map_err(|error| unknown(error.to_string()))?;
         let system = SystemInfo::from_json(&json).map_err(|error| unknown(error.to_string()))?;
         let is_ready = |name: &QubeName| {
             let queue = Queue::open(&self.config.queue, name, self.config.lock_wait).ok().flatten();
