@@ -84,9 +84,11 @@ impl Host {
         let server = Server::start("policy", &path, move |stream| policy_server::serve(&served, stream))
             .map_err(HostError::file("serve", &path))?;
         running.servers.push(server);
-        let keeper =
-            Keeper::start(dom0).map_err(|cause| HostError::Program { name: "preload-dispvm", cause })?;
-        running.keeper = Some(keeper);
+        if dom0.config.keeper {
+            let keeper =
+                Keeper::start(dom0).map_err(|cause| HostError::Program { name: "preload-dispvm", cause })?;
+            running.keeper = Some(keeper);
+        }
         Ok(())
     }
 
