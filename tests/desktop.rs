@@ -1,5 +1,5 @@
 //! From a desktop's own opening program into a disposable and back: gio open and xdg-open inside the qube `work`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod common;
 

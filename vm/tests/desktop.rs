@@ -1,6 +1,6 @@
 //! The files of vm/desktop, read by the programs that they are made for, where those are installed; each that is not
 //! says so. The whole way into a disposable: tests/desktop.rs of the workspace.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod common;
 
