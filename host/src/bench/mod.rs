@@ -92,7 +92,7 @@ const HANDOUTS: &[&str] = &["claim", "wake", "handouts_per_s"];
 const SNAPSHOT: &[&str] = &["snapshot_call", "snapshot_file"];
 const HAND_OVER: &[&str] = &["exec_to_claim", "connect", "first_byte"];
 const WARM: &[&str] = &["call_running", "call_preloaded"];
-const STREAM: &[&str] = &["stream_mib_s", "stream_floor_mib_s"];
+const STREAM: &[&str] = &["stream_mib_s", "stream_relays_mib_s", "stream_floor_mib_s"];
 const COLD: &[&str] = &["call_cold"];
 /// Those that are measured on one host with a short queue.
 const WITH_QUEUE: &[&[&str]] = &[SNAPSHOT, HAND_OVER, WARM, STREAM];

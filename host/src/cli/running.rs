@@ -145,8 +145,7 @@ impl Running {
     fn save_recovered(&self) {
         let home = self.layout.private("work");
         let Ok(entries) = std::fs::read_dir(&home) else { return };
-        for entry in
-            entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(".recovered"))
+        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(".edited"))
         {
             let to = recovery_directory().join(entry.file_name());
             let moved = std::fs::copy(entry.path(), &to);

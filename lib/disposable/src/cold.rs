@@ -1,6 +1,6 @@
 //! A fresh disposable through the Admin API, when none is ready.
 
-use crate::creator;
+use crate::creator::{self, Creator};
 use crate::error::CallError;
 use crate::resolve::Template;
 use admin::{AdminError, Client};
@@ -15,11 +15,12 @@ pub struct Started {
     pub uuid: Uuid,
 }
 
-/// Creates and starts a disposable of `template` for a call of `source`, whose tags it bears before it runs. Killed again when it does not start (users.md M50).
+/// Creates and starts a disposable of `template` for a call of `creator`, whose tags it bears before it runs. Killed again
+/// when it does not start (users.md M50).
 ///
 /// # Errors
 /// Our trouble, with what qubesd said.
-pub fn start(admin: &Client, template: &Template, source: &QubeName) -> Result<Started, CallError> {
+pub fn start(admin: &Client, template: &Template, creator: &Creator) -> Result<Started, CallError> {
     let failed = |step: &'static str, error: AdminError| {
         CallError::trouble(step, &template.name, error)
             .remedy(format!("try \"qvm-run --dispvm={} true\" and look at qubesd's journal", template.name))
@@ -28,7 +29,7 @@ pub fn start(admin: &Client, template: &Template, source: &QubeName) -> Result<S
         .create_disposable(&QubeRef::Name(template.name.clone()))
         .map_err(|error| failed("create a disposable of", error))?;
     let disposable = QubeRef::Uuid(uuid);
-    let started = creator::set_tags(admin, uuid, source).and_then(|()| admin.start(&disposable));
+    let started = creator::set_tags(admin, uuid, creator).and_then(|()| admin.start(&disposable));
     if let Err(error) = started {
         if let Err(kill) = admin.kill(&disposable) {
             // qubesd removes a disposable that failed to start by itself (spec/disposables.md R7).

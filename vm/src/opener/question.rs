@@ -57,8 +57,6 @@ impl Display for NotAllowed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     fn ask(target: &str, service: Option<&str>, dialog: Option<&Path>) -> Result<(), NotAllowed> {
         let order = Order { target: target.into(), view_only: false, subjects: vec!["a".into()] };

@@ -6,7 +6,6 @@ use qrexec::wire::{Channel, Decoder, Exec, Ident, Message, Trigger};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
