@@ -1,7 +1,7 @@
 //! Editors as people use them, without a screen, on the embedded host: what was saved comes back, whatever the way of saving.
 //!
 //! An editor that is not installed is left out, and that is said. CI installs all but LibreOffice, which is large.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod common;
 

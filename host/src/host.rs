@@ -101,6 +101,22 @@ impl Host {
         Ok(self.dom0.start(&name)?)
     }
 
+    /// Starts the qubes with `autostart`, all at the same time. Returns those that did not come up, each with the reason.
+    #[must_use]
+    pub fn start_autostarted(&self) -> Vec<(QubeName, HostError)> {
+        let names: Vec<QubeName> =
+            self.dom0.read(|store| store.autostarted().map(|qube| qube.name.clone()).collect());
+        thread::scope(|scope| {
+            let starts: Vec<_> = names
+                .into_iter()
+                .map(|name| {
+                    scope.spawn(move || self.dom0.start(&name).err().map(|error| (name, error.into())))
+                })
+                .collect();
+            starts.into_iter().filter_map(|start| start.join().ok().flatten()).collect()
+        })
+    }
+
     /// How qubes are kept apart: what the last started one got, or what was asked for when none was started yet.
     #[must_use]
     pub fn isolation(&self) -> Isolation {

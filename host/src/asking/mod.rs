@@ -33,7 +33,7 @@ pub(crate) fn decide(dom0: &Dom0, ask: &Ask, caller: &UnixStream) -> Decision {
     let services = vec![dom0.layout().services()];
     let agents = Agents { services, client: dom0.layout().state().join("etc/qrexec-client") };
     match asking {
-        // Qubes of this host have no guivm: all windows are dom0's.
+        // Whatever guivm a qube has: all windows of this host are dom0's.
         _ if agents.has_local() => agents.decide_in("dom0", ask, &dom0.system_info().system),
         Asking::Terminal => match terminal::ask(ask, caller, || dom0.look(|state| state.lives.stopping)) {
             Ok(Some(choice)) => ask.answer(&choice, &dom0.system_info().system),

@@ -127,7 +127,10 @@ impl Store {
             self.system_properties().find(|property| self.system_value(property) == name.as_str());
         let by = match by_system {
             Some(property) => Some(format!("it is the system's {property}")),
-            None => self.user_of_disposable_template(name),
+            None => self.user_of_disposable_template(name).or_else(|| {
+                let drawn = |qube: &&Qube| qube.name != *name && self.text(qube, "guivm") == name.as_str();
+                self.iter().find(drawn).map(|qube| format!("it is the guivm of {}", qube.name))
+            }),
         };
         match by {
             Some(by) => Err(Refusal::in_use(name, &by)),

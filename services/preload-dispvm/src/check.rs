@@ -37,7 +37,7 @@ pub(crate) fn unsupported(shared: &Shared, template: &QubeName) -> Result<(), St
         return Ok(());
     }
     let missing = missing.join(", ");
-    Err(format!("{template} does not support the RPC(s) '{missing}'; check if its template is outdated"))
+    Err(format!("it does not support the RPC(s) '{missing}'; check if its template is outdated"))
 }
 
 /// R61: with windows, the session is waited for too.

@@ -13,7 +13,7 @@ use crate::resolve::{self, Template};
 use crate::source::{self, Admission, SourceLimits};
 use crate::{cold, wake};
 use admin::{AdminError, Asked, Client};
-use disposable::Disposable;
+use disposable::{Desk, Disposable};
 use hypervisor::Hypervisor;
 use hypervisor::local::Local;
 use names::{DomId, QubeName};
@@ -88,9 +88,9 @@ impl Dom0 {
         let creator = Creator::of(&request.source, &system);
         let _admitted = self.admit_chain(&creator)?;
         let template = self.resolve(request, &system, began)?;
-        let queue = self.queue(&template)?;
+        let desk = self.desk(&template)?;
         loop {
-            let mut disposable = self.disposable(&template, queue.as_ref(), &creator)?;
+            let mut disposable = self.disposable(&template, &desk, &creator)?;
             match self.connect(&disposable, command) {
                 Ok((connected, words)) => {
                     disposable.used();
@@ -147,15 +147,18 @@ impl Dom0 {
         Ok(template)
     }
 
-    /// The queue, if there is one to trust: without a living keeper nobody bumps generations (promise P11).
-    fn queue(&self, template: &Template) -> Result<Option<Queue>, CallError> {
-        if !KeeperLock::is_held(&self.config.queue) {
+    /// The queue, to be trusted only while a keeper lives: without one nobody bumps generations (promise P11).
+    fn desk(&self, template: &Template) -> Result<Desk, CallError> {
+        let trusted = KeeperLock::is_held(&self.config.queue);
+        if !trusted {
             let text = format!("no keeper is running: {} starts a fresh disposable", template.name);
             self.tell(Event::now(WHO, "no-keeper", template.name.as_str(), text));
-            return Ok(None);
         }
-        Queue::open(&self.config.queue, &template.name, self.config.lock_wait)
-            .map_err(|error| CallError::trouble("open the queue of", &template.name, error))
+        match Queue::open(&self.config.queue, &template.name, self.config.lock_wait) {
+            Ok(queue) => Ok(Desk { queue, trusted }),
+            Err(_) if !trusted => Ok(Desk { queue: None, trusted }),
+            Err(error) => Err(CallError::trouble("open the queue of", &template.name, error)),
+        }
     }
 
     /// The oldest that is ready; else one that is starting, which is there sooner than a new one (M2); else a new one.
@@ -163,9 +166,10 @@ impl Dom0 {
     fn disposable<'a>(
         &'a self,
         template: &Template,
-        queue: Option<&'a Queue>,
+        desk: &'a Desk,
         creator: &Creator,
     ) -> Result<Disposable<'a>, CallError> {
+        let queue = desk.trusted();
         let tag = |entry: &Entry| {
             let tagged = creator::set_tags(&self.admin, entry.uuid, creator);
             tagged.map_err(|error| format!("it cannot be tagged: {error}"))
@@ -180,7 +184,7 @@ impl Dom0 {
             Some(Disposable::Preloaded(started)) if tag(started.entry()).is_ok() => {
                 Ok(Disposable::Preloaded(started))
             }
-            _ => self.start_cold(template, queue, creator),
+            _ => self.start_cold(template, desk, creator),
         }
     }
 
@@ -216,17 +220,19 @@ impl Dom0 {
     fn start_cold<'a>(
         &'a self,
         template: &Template,
-        queue: Option<&'a Queue>,
+        desk: &'a Desk,
         creator: &Creator,
     ) -> Result<Disposable<'a>, CallError> {
         let start = os::monotonic_ns();
         let text = format!("no preloaded disposable of {} is ready: starting a fresh one", template.name);
         self.tell(Event::now(WHO, "cold", template.name.as_str(), text));
         self.flush();
-        let started = cold::start(&self.admin, template, creator)?;
-        let text = format!("{} started for this call", started.name);
-        self.tell(Event::now(WHO, "started", started.name.as_str(), text).since(start));
-        Ok(Disposable::fresh(started, template, queue, &self.admin))
+        let (disposable, uuid) = desk.create(template, &self.admin)?;
+        cold::start(&self.admin, template, uuid, creator)?;
+        let name = disposable.name();
+        let text = format!("{name} started for this call");
+        self.tell(Event::now(WHO, "started", name.as_str(), text).since(start));
+        Ok(disposable)
     }
 
     /// What can be prepared is prepared while the disposable starts the service.
