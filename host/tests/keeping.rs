@@ -15,7 +15,7 @@ use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 const TEMPLATE: &str = "default-dvm";
@@ -73,6 +73,13 @@ fn cause_of_failure(site: &Site) -> String {
 /// Another process than this and the keeper; it has died.
 fn dead() -> ProcessId {
     ProcessId { pid: 4_000_000, start: 1 }
+}
+
+/// A process that lives until it is killed, for which files can be written.
+fn caller() -> (Child, ProcessId) {
+    let child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    (child, ProcessId { pid, start: os::process::Stat::read(pid).unwrap().start })
 }
 
 fn keeper(site: &Site) -> i32 {
@@ -266,9 +273,12 @@ fn p5_a_caller_killed_before_it_noted_what_it_created_leaks_nothing() {
     site.admin().call("admin.vm.Create.DispVM", TEMPLATE, "dom0", named).unwrap();
     // As the caller leaves it: it had said that it wants one, and had created it.
     let queue = queue(&site);
-    std::mem::forget(queue.want(dead(), os::monotonic_ns()).unwrap());
+    let (mut caller, own) = caller();
+    std::mem::forget(queue.want(own, os::monotonic_ns()).unwrap());
     let created = QubeRef::Uuid(site.admin().create_disposable(&qube(TEMPLATE)).unwrap());
     let name = site.admin().name_of(&created).unwrap();
+    caller.kill().unwrap();
+    caller.wait().unwrap();
     eventually("it is gone", || !is_there(&site, &name));
     eventually("so is its note", || {
         [Place::Claimed, Place::Done].into_iter().all(|place| queue.count(place).unwrap() == 0)
@@ -284,12 +294,15 @@ fn p5_a_caller_killed_after_it_noted_what_it_created_leaks_nothing() {
     set(&site, "default-dvm", "preload-dispvm-max", "1");
     eventually("one waits", || waiting(&site, TEMPLATE).len() == 1);
     let queue = queue(&site);
-    let wanted = queue.want(dead(), os::monotonic_ns()).unwrap();
+    let (mut caller, own) = caller();
+    let wanted = queue.want(own, os::monotonic_ns()).unwrap();
     let uuid = site.admin().create_disposable(&qube(TEMPLATE)).unwrap();
     let name = site.admin().name_of(&QubeRef::Uuid(uuid)).unwrap();
     let waiting = queue.list(Place::Ready).unwrap().remove(0).entry.unwrap();
-    let entry = Entry { name: name.clone(), uuid, claimer: Some(dead()), ..waiting };
+    let entry = Entry { name: name.clone(), uuid, claimer: Some(own), ..waiting };
     std::mem::forget(wanted.became(entry).unwrap());
+    caller.kill().unwrap();
+    caller.wait().unwrap();
     eventually("it is gone", || !is_there(&site, &name) && queue.count(Place::Claimed).unwrap() == 0);
 }
 
@@ -413,4 +426,26 @@ fn r41_autostart_asks_for_preloading_and_reservations_of_the_dead_are_freed() {
     assert_eq!(site.text("admin.vm.CreateDisposable", "preload", TEMPLATE, b""), "");
     eventually("its room is free", || queue(&site).count(Place::Starting).unwrap() == 0);
     assert_eq!(waiting(&site, TEMPLATE).len(), 1);
+}
+
+#[test]
+fn r105_r108_a_waiting_one_is_started_already_and_holds_no_template() {
+    let site = Site::new();
+    for feature in
+        ["qrexec", "supported-rpc.qubes.WaitForRunningSystem", "supported-rpc.qubes.WaitForSession"]
+    {
+        set(&site, TEMPLATE, feature, "1");
+    }
+    max(&site, 1);
+    eventually("one waits", || waiting(&site, TEMPLATE).len() == 1);
+    let name = waiting(&site, TEMPLATE).remove(0);
+    let waits = QubeRef::Name(name.clone());
+    eventually("it is in the list", || site.admin().property_get(&waits, "is_preload").unwrap().is_true());
+    site.admin().start(&waits).unwrap();
+    assert_eq!(site.admin().qube(&waits).unwrap().state, PowerState::Paused, "R105: nothing was done");
+    // Nobody else uses the template: the one that waits is no reason to keep it.
+    site.admin().call("admin.property.Set", "default_dispvm", "dom0", b"").unwrap();
+    site.text("admin.vm.property.Reset", "default_dispvm", "work", b"");
+    site.admin().remove(&qube(TEMPLATE)).unwrap();
+    eventually("R108: it went with its template", || !is_there(&site, &name));
 }
