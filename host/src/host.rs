@@ -91,9 +91,11 @@ impl Host {
                 Server::start("policy-eval", &path, serve).map_err(HostError::file("serve", &path))?;
             running.servers.push(server);
         }
-        let keeper =
-            Keeper::start(dom0).map_err(|cause| HostError::Program { name: "preload-dispvm", cause })?;
-        running.keeper = Some(keeper);
+        if dom0.config.keeper {
+            let keeper =
+                Keeper::start(dom0).map_err(|cause| HostError::Program { name: "preload-dispvm", cause })?;
+            running.keeper = Some(keeper);
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The doorbell of all in-qube programs: answers to the name it was called by, or to its first argument.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stderr)]
+#![allow(clippy::print_stderr, clippy::print_stdout)]
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -13,6 +13,11 @@ fn main() -> ExitCode {
     let mut name = Path::new(&called).file_name().unwrap_or_default().to_owned();
     if !is_program(&name) && !args.is_empty() {
         name = args.remove(0);
+    }
+    // A service's words come from another qube, which need not know.
+    if version::is_asked(&args) && !is_service(&name) {
+        println!("{}", version::line(&name.to_string_lossy()));
+        return ExitCode::SUCCESS;
     }
     if is_service(&name) && os::descriptors::close_inherited().is_err() {
         // A kernel before 5.9: nothing is closed here. Whatever we open ourselves is close-on-exec all the same.

@@ -96,7 +96,15 @@ fn s9_the_name_field_holds_the_name_and_nothing_else() {
         let request = fs::read(place.path("log")).unwrap();
         let mut field = [0; 256];
         field[..sent.len()].copy_from_slice(sent.as_bytes());
-        assert_eq!(request[..256], field);
+        // The end of the field, behind the name, is for the word that means "emptied" (M33), or NUL.
+        let (name, word) = request[..256].split_at(231);
+        assert_eq!(name, &field[..231]);
+        if option == "--view-only" {
+            assert_eq!(word, [0; 25]);
+        } else {
+            assert!(word.starts_with(b"emptied=") && word[8..24].iter().all(u8::is_ascii_hexdigit));
+            assert_eq!(word[24], 0);
+        }
         assert_eq!(&request[256..], b"content");
     }
 }
@@ -150,14 +158,47 @@ fn m45_view_only_shows_and_drops() {
     assert_eq!(place.await_note(), "400");
     assert_eq!(fs::read_to_string(&file).unwrap(), "old");
     assert_eq!(place.names(), ["a"]);
+    let mut request = [0; 260];
+    request[..11].copy_from_slice(b"view-only-a");
+    let output = place.serve("qubes.OpenInVM", with, &request);
+    assert!(output.stdout.is_empty() && output.status.success(), "nothing comes back at all: {output:?}");
 }
 
 #[test]
-fn m33_an_emptied_file_is_told_about() {
+fn m33_an_emptied_file_is_a_change() {
+    for with in ["truncate -s 0", r#"sh -c ': > "$0.t"; mv "$0.t" "$0"'"#] {
+        let place = Place::new(SERVE);
+        let file = place.file("a", "old");
+        place.open(with, &file).expect(0, &["came back empty, a replaced"]);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "");
+        assert_eq!(place.names(), ["a"]);
+    }
+    // A failing application has the last word, as with any other change.
     let place = Place::new(SERVE);
     let file = place.file("a", "old");
-    place.open("truncate -s 0", &file).expect(0, &["a is empty now, which cannot be sent back", "unchanged"]);
+    place.open(r#"sh -c ': > "$0"; exit 3'"#, &file).expect(3, &["a.edited", "(0 bytes)"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    assert_eq!(fs::read_to_string(place.caller().join("a.edited")).unwrap(), "");
+}
+
+#[test]
+fn m33_public_peers_are_neither_confused_nor_misread() {
+    // A public caller fills the name field with NUL: an emptied file is nothing that it could be told.
+    let place = Place::new(SERVE);
+    let mut request = [0; 260];
+    request[0] = b'a';
+    request[256..].copy_from_slice(b"text");
+    let output = place.serve("qubes.OpenInVM", "truncate -s 0", &request);
+    assert!(output.stdout.is_empty() && output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the original keeps its content"));
+    // A public service reads the name up to its NUL and sends content or nothing.
+    let public = r#"name=$(head -c 256 | tr '\0' '\n' | head -n 1); [ "$name" = a ] || exit 9; "#;
+    for (reply, left, said) in [("cat > /dev/null", "old", "unchanged"), ("tr o n", "nld", "replaced")] {
+        let place = Place::new(&format!("{public}{reply}"));
+        let file = place.file("a", "old");
+        place.open("", &file).expect(0, &[said]);
+        assert_eq!(fs::read_to_string(&file).unwrap(), left);
+    }
 }
 
 #[test]
@@ -204,22 +245,6 @@ fn m37_a_late_comer_is_waited_for() {
     let done = common::Done::of(command.env("QUBES_OPEN_GRACE", "10000").arg(&file).output().unwrap());
     done.expect(0, &["replaced"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "new");
-}
-
-#[test]
-fn l5_many_files_are_opened_one_after_another() {
-    let place = Place::new(SERVE);
-    for name in ["a", "b", "c"] {
-        place.file(name, name);
-    }
-    let with = r#"sh -c 'printf + >> "$0"; echo "$(basename "$0")" >> "$NOTE"; [ "$(basename "$0")" != b ]'"#;
-    let words = ["a", "missing", "b", "http:bad", "c"].map(OsStr::new);
-    let done = place.open_all(with, &words).expect(1, &["\"missing\": there is no such file", "not http"]);
-    assert_eq!(place.await_note(), "a\nb\nc");
-    assert_eq!(place.calls().lines().count(), 3);
-    assert_eq!(place.names(), ["a", "b", "b.recovered", "c"], "{done:?}");
-    let with = r#"sh -c '[ "$(basename "$0")" = a ] || exit 7'"#;
-    place.open_all(with, &["a", "b", "c"].map(OsStr::new)).expect(7, &["exit code 7"]);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn spec(dom0: &Dom0, plan: &Plan, directory: PathBuf) -> Result<Spec, Failure> {
         name: plan.name.clone(),
         directory,
         mounts,
-        programs: config.executable.clone(),
+        programs: config.program("usr/lib/qubes-dispvm/qubes-vm"),
         program_names,
         services,
         // Those of vm::RPC_CONFIG wait for a graphical session, of which these qubes have none.

@@ -1,6 +1,6 @@
 //! A fresh disposable through the Admin API, when none is ready.
 
-use crate::creator;
+use crate::creator::{self, Creator};
 use crate::error::CallError;
 use crate::resolve::Template;
 use admin::{AdminError, Client, ErrorClass};
@@ -46,14 +46,14 @@ pub fn create(admin: &Client, template: &Template) -> Result<Created, NotCreated
     }
 }
 
-/// Starts what was created for a call of `source`, whose tags it bears before it runs. Whoever owns it ends it when it does
+/// Starts what was created for a call of `creator`, whose tags it bears before it runs. Whoever owns it ends it when it does
 /// not start (users.md M50).
 ///
 /// # Errors
 /// Our trouble, with what qubesd said.
-pub fn start(admin: &Client, template: &Template, created: Uuid, source: &QubeName) -> Result<(), CallError> {
+pub fn start(admin: &Client, template: &Template, created: Uuid, creator: &Creator) -> Result<(), CallError> {
     let started =
-        creator::set_tags(admin, created, source).and_then(|()| admin.start(&QubeRef::Uuid(created)));
+        creator::set_tags(admin, created, creator).and_then(|()| admin.start(&QubeRef::Uuid(created)));
     started.map_err(|error| trouble("start a disposable of", template, error))
 }
 

@@ -143,7 +143,7 @@ fn just_exec_reports_the_start_and_not_the_end() {
     let mut qube = world.qube(7);
     let (begun, end, ended) = (qube.dir.join("begun"), qube.dir.join("end"), qube.dir.join("ended"));
     let script = format!(
-        "touch {}; until [ -e {} ]; do sleep 0.01; done; touch {}",
+        "touch {}; until [ -e {} ] || ! [ -e \"$0\" ]; do sleep 0.01; done; touch {}",
         begun.display(),
         end.display(),
         ended.display()
@@ -184,7 +184,7 @@ fn calls_wait_for_the_session_together() {
     let mut qube = world.qube(7);
     let (started, go) = (qube.dir.join("started"), qube.dir.join("go"));
     let script = format!(
-        "read user; echo \"$user $QREXEC_REMOTE_DOMAIN $0\" >> {0}; until [ -e {1} ]; do sleep 0.01; done; exit 1",
+        "read user; echo \"$user $QREXEC_REMOTE_DOMAIN $0\" >> {0}; until [ -e {1} ] || ! [ -e \"$0\" ]; do sleep 0.01; done; exit 1",
         started.display(),
         go.display()
     );

@@ -182,7 +182,7 @@ fn a_service_connect_by_someone_else_is_taken() {
     world.program(
         "policy-exec",
         &format!(
-            "echo asked > '{}'; until [ -e '{}' ]; do sleep 0.01; done; exit 1",
+            "echo asked > '{}'; until [ -e '{}' ] || ! [ -e \"$0\" ]; do sleep 0.01; done; exit 1",
             asked.display(),
             go.display()
         ),

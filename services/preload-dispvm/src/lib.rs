@@ -1,4 +1,4 @@
-//! The keeper: fills, refreshes and cleans the queue of preloaded disposables. Run by `qubes-preload-dispvm.service`.
+//! The keeper: fills, refreshes and cleans the queue of preloaded disposables. Run by `qubes-dispvm-keeper.service`.
 //!
 //! It decides with [`disposable::keeper`] and acts here: look at the places, plan, do, wait for the next reason to look.
 #![forbid(unsafe_code)]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const UNITS: [&str; 2] = ["qubes-preload-dispvm.service", "qubes-preload-dispvm-resume.service"];
+const UNITS: [&str; 2] = ["qubes-dispvm-keeper.service", "qubes-dispvm-keeper-resume.service"];
 
 fn text(unit: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd").join(unit)).unwrap()
@@ -24,7 +24,7 @@ fn m22_units_pass_systemd_analyze_verify() {
             let path = directory.path().join(unit);
             // Executables that are not installed here are no fault of the unit.
             let text = text(unit)
-                .replace("/usr/lib/qubes/preload-dispvm", env!("CARGO_BIN_EXE_preload-dispvm"))
+                .replace("/usr/lib/qubes-dispvm/preload-dispvm", env!("CARGO_BIN_EXE_preload-dispvm"))
                 .replace("/usr/bin/systemctl", "/bin/true");
             fs::write(&path, text).unwrap();
             path
@@ -40,7 +40,7 @@ fn m22_units_pass_systemd_analyze_verify() {
 
 #[test]
 fn m18_m19_r114_what_the_keeper_must_wait_for_and_how_long_it_may_take() {
-    let unit = text("qubes-preload-dispvm.service");
+    let unit = text("qubes-dispvm-keeper.service");
     for line in [
         "ConditionKernelCommandLine=!qubes.skip_autostart",
         "After=qubesd.service qubes-meminfo-writer-dom0.service",
@@ -50,5 +50,15 @@ fn m18_m19_r114_what_the_keeper_must_wait_for_and_how_long_it_may_take() {
         "ExecReload=/bin/kill -HUP $MAINPID",
     ] {
         assert!(unit.lines().any(|other| other == line), "{line}");
+    }
+}
+
+#[test]
+fn presets_switch_on_units_that_exist() {
+    let preset = text("50-qubes-dispvm.preset");
+    let enabled: Vec<_> = preset.lines().filter_map(|line| line.strip_prefix("enable ")).collect();
+    assert_eq!(enabled, UNITS);
+    for unit in enabled {
+        assert!(text(unit).contains("\n[Install]\n"), "{unit}");
     }
 }

@@ -1,9 +1,15 @@
 //! Doorbell of `qrexec-policy-exec`.
+#![allow(clippy::print_stdout, reason = "--version")]
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if version::is_asked(&words) {
+        println!("{}", version::line("qrexec-policy-exec"));
+        return ExitCode::SUCCESS;
+    }
     qrexec_policy_exec::main(&words).into()
 }

@@ -165,7 +165,7 @@ fn templates(config: &Config, system: &SystemInfo, findings: &mut Vec<Finding>) 
                     strangers.join(" ")
                 );
                 let remedy = format!(
-                    "only one may: \"qvm-features {template} preload-dispvm-max 0\" (and dom0's) stops qubesd, \"systemctl stop qubes-preload-dispvm\" stops ours"
+                    "only one may: \"qvm-features {template} preload-dispvm-max 0\" (and dom0's) stops qubesd, \"systemctl stop qubes-dispvm-keeper\" stops ours"
                 );
                 findings.push(Finding::new("preloading", wrong, remedy));
             }

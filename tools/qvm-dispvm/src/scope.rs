@@ -57,7 +57,7 @@ impl Scope {
     pub(crate) fn keeper_remedy(&self) -> String {
         match &self.state {
             None => {
-                "\"systemctl start qubes-preload-dispvm\" starts one, its journal tells why it ended".into()
+                "\"systemctl start qubes-dispvm-keeper\" starts one, its journal tells why it ended".into()
             }
             Some(state) => format!(
                 "\"qubes-host serve --state {0}\" runs one, {0}/log/preload-dispvm.log tells why it ended",

@@ -145,7 +145,7 @@ fn row(scope: &Scope, config: &Config, keeper: bool, template: &QubeName) -> io:
 /// Where the keeper says why a start failed.
 fn log_of(scope: &Scope) -> String {
     match &scope.state {
-        None => "should it stay so, \"journalctl -u qubes-preload-dispvm\" tells why".into(),
+        None => "should it stay so, \"journalctl -u qubes-dispvm-keeper\" tells why".into(),
         Some(state) => format!("should it stay so, {}/log/preload-dispvm.log tells why", state.display()),
     }
 }

@@ -4,14 +4,15 @@ mod disposable;
 mod words;
 
 use crate::config::Config;
+use crate::creator::{self, Creator};
 use crate::entry::Entry;
 use crate::error::CallError;
 use crate::queue::{KeeperLock, LockError, Queue};
 use crate::request::Request;
 use crate::resolve::{self, Template};
 use crate::source::{self, Admission, SourceLimits};
-use crate::{cold, creator, wake};
-use admin::Client;
+use crate::{cold, wake};
+use admin::{AdminError, Asked, Client};
 use disposable::{Desk, Disposable};
 use hypervisor::Hypervisor;
 use hypervisor::local::Local;
@@ -40,8 +41,9 @@ pub fn main(service: &str) -> u8 {
         let request = Request::parse(service, |variable| std::env::var_os(variable))?;
         let config = Config::load()?;
         let dom0 = Dom0::new(config);
+        let qubes = dom0.ask_about_qubes();
         let _admitted = dom0.admit(&request.source)?;
-        dom0.hand_over(&request, &request.command(), began)
+        dom0.hand_over(&request, &request.command(), qubes, began)
     };
     run().unwrap_or_else(|error| fail(&error))
 }
@@ -56,7 +58,8 @@ pub fn run(config: Config, request: &Request, command: &str) -> Result<u8, CallE
     let began = os::monotonic_ns();
     let mut dom0 = Dom0::new(config);
     dom0.own_errors = true;
-    dom0.hand_over(request, command, began)
+    let qubes = dom0.ask_about_qubes();
+    dom0.hand_over(request, command, qubes, began)
 }
 
 /// What a call needs of dom0.
@@ -74,11 +77,20 @@ struct Dom0 {
 
 impl Dom0 {
     /// Claim, verify, wake, connect, hand over, settle.
-    fn hand_over(&self, request: &Request, command: &str, began: u64) -> Result<u8, CallError> {
-        let template = self.resolve(request, began)?;
+    fn hand_over(
+        &self,
+        request: &Request,
+        command: &str,
+        qubes: Result<Asked, AdminError>,
+        began: u64,
+    ) -> Result<u8, CallError> {
+        let system = self.qubes(qubes)?;
+        let creator = Creator::of(&request.source, &system);
+        let _admitted = self.admit_chain(&creator)?;
+        let template = self.resolve(request, &system, began)?;
         let desk = self.desk(&template)?;
         loop {
-            let mut disposable = self.disposable(&template, &desk, &request.source)?;
+            let mut disposable = self.disposable(&template, &desk, &creator)?;
             match self.connect(&disposable, command) {
                 Ok((connected, words)) => {
                     disposable.used();
@@ -99,7 +111,18 @@ impl Dom0 {
         source::admit(&self.config.queue, source, SourceLimits { at_once, per_minute }, os::monotonic_ns())
     }
 
-    fn resolve(&self, request: &Request, began: u64) -> Result<Template, CallError> {
+    /// Nor can its disposables, each for the next (users.md S4, S5): their calls count for the qube that began.
+    fn admit_chain(&self, creator: &Creator) -> Result<Option<Admission>, CallError> {
+        creator.check(self.config.chain_depth)?;
+        (creator.depth > 1).then(|| self.admit(&creator.origin)).transpose()
+    }
+
+    /// Asked early: qubesd answers while this process goes on.
+    fn ask_about_qubes(&self) -> Result<Asked, AdminError> {
+        Client::new(&self.config.qubesd_internal_socket).ask_system_info()
+    }
+
+    fn qubes(&self, qubes: Result<Asked, AdminError>) -> Result<SystemInfo, CallError> {
         let unknown = |cause: String| {
             CallError::trouble(
                 "learn about the qubes from",
@@ -108,14 +131,16 @@ impl Dom0 {
             )
             .remedy("is qubesd running? \"systemctl status qubesd\" tells")
         };
-        let internal = Client::new(&self.config.qubesd_internal_socket);
-        let json = internal.system_info_json().map_err(|error| unknown(error.to_string()))?;
-        let system = SystemInfo::from_json(&json).map_err(|error| unknown(error.to_string()))?;
+        let json = qubes.and_then(Asked::answer).map_err(|error| unknown(error.to_string()))?;
+        SystemInfo::from_json(&json).map_err(|error| unknown(error.to_string()))
+    }
+
+    fn resolve(&self, request: &Request, system: &SystemInfo, began: u64) -> Result<Template, CallError> {
         let is_ready = |name: &QubeName| {
             let queue = Queue::open(&self.config.queue, name, self.config.lock_wait).ok().flatten();
             queue.is_some_and(|queue| queue.count(crate::queue::Place::Ready).is_ok_and(|count| count > 0))
         };
-        let template = resolve::template(request, &system, self.config.tag_choice, is_ready)?;
+        let template = resolve::template(request, system, self.config.tag_choice, is_ready)?;
         let text =
             format!("{} asked for {}: a disposable of {}", request.source, request.target, template.name);
         self.tell(Event::now(WHO, "resolved", template.name.as_str(), text).since(began));
@@ -142,11 +167,11 @@ impl Dom0 {
         &'a self,
         template: &Template,
         desk: &'a Desk,
-        source: &QubeName,
+        creator: &Creator,
     ) -> Result<Disposable<'a>, CallError> {
         let queue = desk.trusted();
         let tag = |entry: &Entry| {
-            let tagged = creator::set_tags(&self.admin, entry.uuid, source);
+            let tagged = creator::set_tags(&self.admin, entry.uuid, creator);
             tagged.map_err(|error| format!("it cannot be tagged: {error}"))
         };
         let ready = |queue, hypervisor: &dyn Hypervisor| wake::take_prepared(queue, hypervisor, &tag);
@@ -159,7 +184,7 @@ impl Dom0 {
             Some(Disposable::Preloaded(started)) if tag(started.entry()).is_ok() => {
                 Ok(Disposable::Preloaded(started))
             }
-            _ => self.start_cold(template, desk, source),
+            _ => self.start_cold(template, desk, creator),
         }
     }
 
@@ -196,14 +221,14 @@ impl Dom0 {
         &'a self,
         template: &Template,
         desk: &'a Desk,
-        source: &QubeName,
+        creator: &Creator,
     ) -> Result<Disposable<'a>, CallError> {
         let start = os::monotonic_ns();
         let text = format!("no preloaded disposable of {} is ready: starting a fresh one", template.name);
         self.tell(Event::now(WHO, "cold", template.name.as_str(), text));
         self.flush();
         let (disposable, uuid) = desk.create(template, &self.admin)?;
-        cold::start(&self.admin, template, uuid, source)?;
+        cold::start(&self.admin, template, uuid, creator)?;
         let name = disposable.name();
         let text = format!("{name} started for this call");
         self.tell(Event::now(WHO, "started", name.as_str(), text).since(start));
