@@ -1,6 +1,6 @@
 //! What is heard of, and what follows.
 
-use crate::common::{Site, qube};
+use crate::common::{self, Site, qube};
 use crate::support::{TEMPLATE, dead, disposables, is_there, keeper, max, queue, set, signal, waiting};
 use admin::PowerState;
 use disposable::queue::{Place, Reservation};
@@ -131,4 +131,32 @@ fn r105_r108_a_waiting_one_is_started_already_and_holds_no_template() {
     site.text("admin.vm.property.Reset", "default_dispvm", "work", b"");
     site.admin().remove(&qube(TEMPLATE)).unwrap();
     eventually("R108: it went with its template", || !is_there(&site, &name));
+}
+
+#[test]
+fn r99_r101_m25_one_that_waits_is_replaced_when_its_network_changes_or_goes_or_comes() {
+    let site = Site::new();
+    for (qube, netvm) in [(TEMPLATE, "vault"), ("work", "")] {
+        site.admin().property_set(&common::qube(qube), "netvm", netvm).unwrap();
+    }
+    max(&site, 1);
+    eventually("one waits", || waiting(&site, TEMPLATE).len() == 1);
+    let generation = || queue(&site).generation().unwrap();
+    let changed = |what: &str, change: &dyn Fn()| {
+        let before = generation();
+        change();
+        eventually(what, || generation() > before);
+    };
+    changed("its network has come", &|| site.admin().start(&qube("vault")).unwrap());
+    changed("its network has gone", &|| site.admin().kill(&qube("vault")).unwrap());
+    changed("it has another one", &|| {
+        site.admin().property_set(&qube(TEMPLATE), "netvm", "work").unwrap();
+    });
+    changed("that one has come", &|| site.admin().start(&qube("work")).unwrap());
+    let before = generation();
+    site.admin().start(&qube("vault")).unwrap();
+    changed("that one has gone", &|| site.admin().kill(&qube("work")).unwrap());
+    assert_eq!(generation().0, before.0 + 1, "what is no longer its network does not matter");
+    let refused = site.admin().remove(&qube("work")).unwrap_err();
+    assert!(refused.to_string().contains("netvm of default-dvm"), "{refused}");
 }

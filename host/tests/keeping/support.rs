@@ -39,9 +39,10 @@ pub(crate) fn queue(site: &Site) -> Queue {
 
 pub(crate) fn waiting(site: &Site, template: &str) -> Vec<QubeName> {
     let Some(queue) = queue_of(site, template) else { return Vec::new() };
+    // Its directories may just be being made.
     queue
         .list(Place::Ready)
-        .unwrap()
+        .unwrap_or_default()
         .into_iter()
         .filter_map(|listed| listed.entry)
         .map(|entry| entry.name)
