@@ -13,6 +13,11 @@ pub struct HostConfig {
     pub layout: Layout,
     /// The executable that answers to the names of all programs, inside and outside of qubes.
     pub executable: PathBuf,
+    /// Where packages are installed (`/`, or another root): programs, services and policy of theirs take the place of this
+    /// executable's own. qrexec daemons stay our own.
+    pub installed: Option<PathBuf>,
+    /// Whether the host runs the keeper of the queue; else somebody else does, for example its unit.
+    pub keeper: bool,
     /// Variables for the programs in all qubes, for example `QUBES_OPEN_WITH`.
     pub environment: Vec<(String, String)>,
     /// What the qube `work` sees of this machine beside the system directories.
@@ -40,6 +45,8 @@ impl HostConfig {
         Self {
             layout,
             executable,
+            installed: None,
+            keeper: true,
             environment: Vec::new(),
             work_mounts: Vec::new(),
             isolation: Isolation::Auto,
@@ -50,6 +57,12 @@ impl HostConfig {
             asking: Asking::Nobody,
             policy_socket: None,
         }
+    }
+
+    /// The program that packages install at `path`, below `/`; without packages this executable.
+    #[must_use]
+    pub fn program(&self, path: &str) -> PathBuf {
+        self.installed.as_ref().map_or_else(|| self.executable.clone(), |root| root.join(path))
     }
 
     /// Where programs of dom0 find vchans ([`vchan::Config::dir`]).

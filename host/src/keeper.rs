@@ -47,7 +47,7 @@ impl Keeper {
 
     fn begin(self: &Arc<Self>, dom0: &Arc<Dom0>) -> io::Result<()> {
         let log = open_log(&dom0.layout().log().join(format!("{NAME}.log")))?;
-        let mut command = Command::new(&dom0.config.executable);
+        let mut command = Command::new(dom0.config.program("usr/lib/qubes-dispvm/preload-dispvm"));
         command.arg0(NAME);
         environment(dom0, &mut command);
         command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log));

@@ -31,11 +31,19 @@ pub(crate) fn fill(config: &HostConfig) -> Result<(), HostError> {
     fs::write(&configuration, text).map_err(HostError::file("write", configuration))?;
     for service in SERVICES {
         let link = layout.services().join(service);
-        replace_link(&config.executable, &link).map_err(HostError::file("make", link))?;
+        replace_link(&config.program(&format!("etc/qubes-rpc/{service}")), &link)
+            .map_err(HostError::file("make", link))?;
     }
     for (name, content) in POLICY_FILES {
         // An update replaces it, as the file itself says; rules of one's own go elsewhere.
         let path = layout.policy().join(name);
+        let content = match &config.installed {
+            Some(root) => {
+                let installed = root.join("etc/qubes/policy.d").join(name);
+                fs::read_to_string(&installed).map_err(HostError::file("read", installed))?
+            }
+            None => content.to_owned(),
+        };
         fs::write(&path, content).map_err(HostError::file("write", path))?;
     }
     for (name, content) in &config.policy {

@@ -14,6 +14,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use trace::Event;
 
+/// Names the root below which packages of this project are installed, to run their files (docs/develop.md).
+const INSTALLED: &str = "QUBES_HOST_INSTALLED";
+/// `unit`: the keeper is run by its unit, not by the host.
+const KEEPER: &str = "QUBES_HOST_KEEPER";
+
 /// The embedded dom0 with its story and its signals.
 pub(super) struct Running {
     pub(super) host: Host,
@@ -48,6 +53,8 @@ impl Running {
             xen: settings.xen.then(XenSettings::from_env),
             story: Some(layout.story_socket()),
             asking: asking(settings),
+            installed: std::env::var_os(INSTALLED).map(PathBuf::from),
+            keeper: std::env::var_os(KEEPER).is_none_or(|who| who != "unit"),
             policy_socket: settings.policy_socket.clone(),
             ..HostConfig::new(layout.clone(), executable)
         };

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+/// Where packages install the programs of qubes.
+const IN_QUBES: &str = "usr/lib/qubes-dispvm/qubes-vm";
 const VCHAN_INSIDE: &str = "/run/vchan";
 const AGENT_INSIDE: &str = "/run/qubes/bin/qrexec-agent";
 /// The qube that the user's own files are shared with.
@@ -106,7 +108,7 @@ pub(crate) fn xen_domains(config: &HostConfig) -> io::Result<Option<Domains>> {
     let domains = Domains::new(
         settings.clone(),
         &config.layout,
-        &config.executable,
+        &config.program(IN_QUBES),
         &programs,
         &services,
         &config.environment,
@@ -147,7 +149,7 @@ fn spec(dom0: &Dom0, plan: &Plan, directory: PathBuf) -> Result<Spec, Failure> {
         name: plan.name.clone(),
         directory,
         mounts,
-        programs: config.executable.clone(),
+        programs: config.program(IN_QUBES),
         program_names: program_names(),
         services: services(config),
         // Those of vm::RPC_CONFIG wait for a graphical session, of which these qubes have none.

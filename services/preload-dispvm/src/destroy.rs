@@ -41,6 +41,17 @@ fn destroy(
     entry: Option<&Entry>,
 ) -> Result<(), String> {
     let begun = os::monotonic_ns();
+    let queue =
+        shared.queue(template).map_err(|error| format!("cannot open the queue of {template}: {error}"))?;
+    // Whoever had it may have noted what it is after it was looked at, and then have died.
+    let noted = || -> std::io::Result<Option<Entry>> {
+        let mut listed = queue.list(place)?.into_iter();
+        Ok(listed.find(|listed| listed.file == file).and_then(|listed| listed.entry))
+    };
+    let entry = match entry {
+        Some(entry) => Some(entry.clone()),
+        None => noted().map_err(|error| format!("cannot read {file} of {template}: {error}"))?,
+    };
     if let Some(entry) = entry {
         end(shared, &QubeRef::Uuid(entry.uuid))
             .map_err(|error| format!("cannot destroy {}: {error}", entry.name))?;
@@ -50,8 +61,6 @@ fn destroy(
         recover::unnoted(shared, template)
             .map_err(|error| format!("cannot look for what {file} of {template} had become: {error}"))?;
     }
-    let queue =
-        shared.queue(template).map_err(|error| format!("cannot open the queue of {template}: {error}"))?;
     queue
         .forget(place, file)
         .map_err(|error| format!("cannot remove {file} from the queue of {template}: {error}"))
