@@ -6,7 +6,7 @@ use crate::dom0::Dom0;
 use crate::error::HostError;
 use crate::keeper::Keeper;
 use crate::layout::Layout;
-use crate::life::{Lives, Removals, remove_tree};
+use crate::life::{self, Lives, Removals, remove_tree};
 use crate::lock::StateLock;
 use crate::recovery;
 use crate::server::Server;
@@ -53,10 +53,12 @@ impl Host {
         recovery::remove_leftovers(&layout, |name| {
             name.parse().is_ok_and(|name| store.get(&name).is_some())
         })?;
+        let xen = life::xen_domains(&config)
+            .map_err(HostError::file("make the images of qubes in", layout.xen()))?;
         let is_unsaved = store.take_unsaved();
         let removals = Removals::start()
             .map_err(|cause| HostError::Program { name: "the thread that removes directories", cause })?;
-        let dom0 = Arc::new(Dom0::new(config, store, Lives::new(), removals, local));
+        let dom0 = Arc::new(Dom0::new(config, store, Lives::new(), removals, local, xen));
         if is_unsaved {
             dom0.save().map_err(HostError::file("write", layout.qubes_file()))?;
         }

@@ -19,9 +19,9 @@ pub struct Config {
     pub qubesd_internal_socket: PathBuf,
     /// `qrexec-socket-directory`: sockets of the qrexec daemons.
     pub qrexec_sockets: PathBuf,
-    /// `vchan-directory`: sockets of the socket transport.
+    /// `vchan-directory`: sockets of the socket transport; `/dev/xen` for libxenvchan.
     pub vchan_directory: PathBuf,
-    /// `domains`: the registry of the local hypervisor.
+    /// `domains`: the registry of the local hypervisor; `/proc/xen` for Xen.
     pub domains: PathBuf,
     /// `qmemman-socket`: where memory is squeezed out of a disposable before its pause; not there: no squeeze.
     pub qmemman_socket: PathBuf,

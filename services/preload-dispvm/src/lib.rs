@@ -17,7 +17,7 @@ use check::Nudge;
 use disposable::config::Config;
 use disposable::keeper::{Action, Keeper, Plan, View};
 use disposable::queue::{KeeperLock, Place, Queue, Reservation, SoleKeeper};
-use hypervisor::local::Local;
+use hypervisor::Machine;
 use names::{QubeName, QubeRef};
 use os::process::ProcessId;
 use std::collections::{HashMap, HashSet};
@@ -60,7 +60,7 @@ fn keep() -> Result<(), String> {
 struct Shared {
     config: Config,
     admin: Client,
-    hypervisor: Local,
+    hypervisor: Machine,
     story: Reporter,
 }
 
@@ -68,7 +68,7 @@ impl Shared {
     fn new(config: Config) -> Arc<Self> {
         Arc::new(Self {
             admin: Client::new(&config.qubesd_socket),
-            hypervisor: Local::new(config.domains.clone()),
+            hypervisor: Machine::of(config.domains.clone()),
             story: Reporter::to(config.story.as_deref()),
             config,
         })

@@ -9,7 +9,7 @@ use nix::unistd::{Pid, pipe2};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -90,6 +90,9 @@ impl Test {
         for line in lines.try_iter() {
             port.say(&Line::Log(line))?;
         }
+        if let Some(signal) = status.and_then(|status| status.signal()) {
+            port.say(&Line::Log(format!("ended by signal {signal}")))?;
+        }
         Ok(status.is_some_and(|status| status.success()))
     }
 }
@@ -149,6 +152,9 @@ impl Port {
     fn scene(&mut self) -> Result<(), LabError> {
         let list = output("list the domains", Command::new("xl").arg("list")).unwrap_or_default();
         self.lines("xl list", &list)?;
+        // Says where a program fell over.
+        let kernel = output("ask the kernel", &mut Command::new("dmesg")).unwrap_or_default();
+        self.lines("dmesg", &kernel[kernel.len().saturating_sub(2048)..])?;
         let consoles = fs::read_dir("/var/log/xen/console").into_iter().flatten().flatten();
         for path in consoles.map(|entry| entry.path()) {
             let words = fs::read(&path).unwrap_or_default();

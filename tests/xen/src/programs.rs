@@ -71,7 +71,7 @@ impl Programs {
 }
 
 /// What is built: the suites that run inside.
-const WHAT: [&str; 4] = ["-p", "xen-lab", "--test", "guests"];
+const WHAT: [&str; 8] = ["-p", "xen-lab", "--features", "xen-lab/xen", "--test", "guests", "--test", "vchan"];
 
 struct Artifact {
     name: String,

@@ -14,8 +14,7 @@ use crate::source::{self, Admission, SourceLimits};
 use crate::{cold, wake};
 use admin::{AdminError, Asked, Client};
 use disposable::{Desk, Disposable};
-use hypervisor::Hypervisor;
-use hypervisor::local::Local;
+use hypervisor::{Hypervisor, Machine};
 use names::{DomId, QubeName};
 use policy::SystemInfo;
 use qrexec::client::Connected;
@@ -69,7 +68,7 @@ struct Dom0 {
     /// Whether stderr is the caller's own, not the log of a daemon.
     own_errors: bool,
     admin: Client,
-    hypervisor: Local,
+    hypervisor: Machine,
     qrexec: qrexec::client::Client,
     story: Reporter,
     untold: RefCell<Vec<Event>>,
@@ -309,7 +308,7 @@ impl Dom0 {
         Self {
             own_errors: false,
             admin: Client::new(&config.qubesd_socket),
-            hypervisor: Local::new(config.domains.clone()),
+            hypervisor: Machine::of(config.domains.clone()),
             qrexec: qrexec::client::Client { socket_dir: config.qrexec_sockets.clone(), vchan },
             story: Reporter::to(config.story.as_deref()),
             untold: RefCell::default(),

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,9 +14,34 @@ pub struct Guest {
 
 impl Guest {
     pub fn create(name: &str) -> Self {
+        Self::start(name, "/boot/guest.cpio")
+    }
+
+    /// A guest that runs this script, with these programs at the paths that they have here.
+    pub fn running(name: &str, script: &str, programs: &[&str]) -> Self {
+        let top = PathBuf::from(format!("/tmp/{name}.root"));
+        let place = |path: &str, from: &[u8]| {
+            let path = top.join(path.trim_start_matches('/'));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, from).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        place("/sbin/qube-init", format!("#!/bin/sh\n{script}\nexec sleep 1000000\n").as_bytes());
+        programs.iter().for_each(|program| place(program, &fs::read(program).unwrap()));
+        let image = format!("/tmp/{name}.cpio");
+        fs::copy("/boot/guest.cpio", &image).unwrap();
+        let pack = format!("find . | cpio -o -H newc >> {image}");
+        assert!(Command::new("sh").args(["-c", &pack]).current_dir(&top).status().unwrap().success());
+        let guest = Self::start(name, &image);
+        fs::remove_dir_all(&top).unwrap();
+        fs::remove_file(&image).unwrap();
+        guest
+    }
+
+    fn start(name: &str, image: &str) -> Self {
         let guest = Self { name: name.to_owned() };
         let file = format!("/tmp/{name}.cfg");
-        fs::write(&file, config(name, 128)).unwrap();
+        fs::write(&file, config(name, 128, image)).unwrap();
         let begun = Instant::now();
         xl(&["create", "-q", &file]);
         println!("figure: xl create {name}: {} ms emulated", begun.elapsed().as_millis());
@@ -24,7 +51,7 @@ impl Guest {
     /// Tries to make a guest that cannot be; what `xl` says.
     pub fn refused(name: &str, mib: u32) -> String {
         let file = format!("/tmp/{name}.cfg");
-        fs::write(&file, config(name, mib)).unwrap();
+        fs::write(&file, config(name, mib, "/boot/guest.cpio")).unwrap();
         let output = Command::new("xl").args(["create", "-q", &file]).output().unwrap();
         assert!(!output.status.success(), "{name} was made");
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -56,9 +83,9 @@ impl Drop for Guest {
     }
 }
 
-pub fn config(name: &str, mib: u32) -> String {
+fn config(name: &str, mib: u32, image: &str) -> String {
     format!(
-        "name = \"{name}\"\ntype = \"pv\"\nkernel = \"/boot/vmlinux\"\nramdisk = \"/boot/guest.cpio\"\n\
+        "name = \"{name}\"\ntype = \"pv\"\nkernel = \"/boot/vmlinux\"\nramdisk = \"{image}\"\n\
          extra = \"console=hvc0 loglevel=4 mitigations=off rodata=off lsm= audit=0 cryptomgr.notests initcall_blacklist=load_system_certificate_list\"\nmemory = {mib}\nvcpus = 1\non_crash = \"preserve\"\n"
     )
 }
