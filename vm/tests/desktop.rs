@@ -55,6 +55,11 @@ fn entries_are_valid() {
             String::from_utf8_lossy(&output.stdout)
         );
     }
+    assert!(text_of("applications/qvm-open-in-dvm.desktop").contains(&format!("\nExec={INSTALLED} -- %U\n")));
+    assert!(
+        text_of("applications/qvm-view-in-dvm.desktop")
+            .contains(&format!("\nExec={INSTALLED} --view-only -- %U\n"))
+    );
     // Of KDE's file only the type is unknown to the validator.
     let top = tempfile::tempdir().unwrap();
     let copy = top.path().join("menu.desktop");
