@@ -209,3 +209,31 @@ fn s12_a_disposable_bears_the_tags_of_its_creator_before_it_is_called() {
     call.wait().unwrap();
     assert!(serve.stop());
 }
+
+/// Every disposable opens the next one and adds 1 to the exit code that it gets. The guard in the qube is left out, as a
+/// hostile one would.
+#[test]
+fn s4_a_chain_of_disposables_is_cut_by_dom0_and_counts_for_the_qube_that_began() {
+    let next = "sh -c 'env -u QREXEC_SERVICE_FULL_NAME qvm-open-in-dvm \"$0\" || exit $(($? + 1))'";
+    for limit in ["chain-depth = 2\n", "calls-per-source = 2\nchain-depth = 0\n"] {
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let state = directory.path().join("state");
+        std::fs::create_dir_all(state.join("etc/qubes")).unwrap();
+        std::fs::write(state.join("etc/qubes/dispvm.toml"), limit).unwrap();
+        let mut serve = Serve::start_in(&state, &["--preload=1", "--with", next]);
+        serve.put("work", "f", b"x");
+        let call = serve.run("work", ["qvm-open-in-dvm", "f"]);
+        assert_eq!(code(&call), 126 + 2, "{limit}: {}", text(&call.stderr));
+        assert!(serve.stop());
+    }
+}
+
+#[test]
+fn s4_the_guard_in_the_qube_comes_first() {
+    let mut serve = Serve::start(&["--preload=1", "--with", "qvm-open-in-dvm"]);
+    serve.put("work", "f", b"x");
+    let call = serve.run("work", ["qvm-open-in-dvm", "f"]);
+    // Nobody can be asked in a qube without a desktop.
+    assert_eq!(code(&call), 1, "{}", text(&call.stderr));
+    assert!(serve.stop());
+}

@@ -2,6 +2,7 @@
 
 use crate::asking::Asking;
 use crate::layout::Layout;
+use crate::xen::XenSettings;
 use hypervisor::local::{Isolation, Mount};
 use std::path::PathBuf;
 
@@ -23,6 +24,8 @@ pub struct HostConfig {
     pub work_mounts: Vec<Mount>,
     /// How strongly qubes are kept apart.
     pub isolation: Isolation,
+    /// Qubes as domains of the Xen that this machine runs on; none: as process trees.
+    pub xen: Option<XenSettings>,
     /// The socket to which steps are reported.
     pub story: Option<PathBuf>,
     /// Services in all qubes beside or instead of the usual ones: service and name of the program.
@@ -47,6 +50,7 @@ impl HostConfig {
             environment: Vec::new(),
             work_mounts: Vec::new(),
             isolation: Isolation::Auto,
+            xen: None,
             story: None,
             services: Vec::new(),
             policy: Vec::new(),
@@ -59,5 +63,17 @@ impl HostConfig {
     #[must_use]
     pub fn program(&self, path: &str) -> PathBuf {
         self.installed.as_ref().map_or_else(|| self.executable.clone(), |root| root.join(path))
+    }
+
+    /// Where programs of dom0 find vchans ([`vchan::Config::dir`]).
+    #[must_use]
+    pub fn vchan(&self) -> PathBuf {
+        if self.xen.is_some() { vchan::Config::XEN.into() } else { self.layout.vchan() }
+    }
+
+    /// Where programs of dom0 find domains ([`hypervisor::Machine::of`]).
+    #[must_use]
+    pub fn domains(&self) -> PathBuf {
+        if self.xen.is_some() { hypervisor::Machine::XEN.into() } else { self.layout.domains() }
     }
 }

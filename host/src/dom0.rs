@@ -5,6 +5,7 @@ use crate::events::EventHub;
 use crate::layout::Layout;
 use crate::life::{Lives, Removals};
 use crate::store::{Refusal, Store, system_info};
+use crate::xen::Domains;
 use hypervisor::local::Local;
 use names::Uuid;
 use policy::{Call, Decision, Options, Policy, PolicyCache, SystemInfo};
@@ -30,6 +31,8 @@ pub(crate) struct Dom0 {
     policy: Mutex<PolicyCache>,
     pub(crate) removals: Removals,
     pub(crate) local: Local,
+    /// The domains, where qubes are domains of Xen.
+    pub(crate) xen: Option<Domains>,
 }
 
 /// What changes while a host runs.
@@ -62,6 +65,7 @@ impl Dom0 {
         lives: Lives,
         removals: Removals,
         local: Local,
+        xen: Option<Domains>,
     ) -> Self {
         let layout = &config.layout;
         let policy = PolicyCache::new(vec![layout.runtime_policy(), layout.policy()]);
@@ -74,6 +78,7 @@ impl Dom0 {
             policy: Mutex::new(policy),
             removals,
             local,
+            xen,
             config,
         }
     }

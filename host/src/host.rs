@@ -6,11 +6,11 @@ use crate::dom0::Dom0;
 use crate::error::HostError;
 use crate::keeper::Keeper;
 use crate::layout::Layout;
-use crate::life::{Lives, Removals, remove_tree};
+use crate::life::{self, Lives, Removals, remove_tree};
 use crate::lock::StateLock;
 use crate::recovery;
 use crate::server::Server;
-use crate::{policy_server, setup};
+use crate::{policy_eval, policy_server, setup};
 use hypervisor::local::{Isolation, Local};
 use names::QubeName;
 use std::path::Path;
@@ -53,10 +53,12 @@ impl Host {
         recovery::remove_leftovers(&layout, |name| {
             name.parse().is_ok_and(|name| store.get(&name).is_some())
         })?;
+        let xen = life::xen_domains(&config)
+            .map_err(HostError::file("make the images of qubes in", layout.xen()))?;
         let is_unsaved = store.take_unsaved();
         let removals = Removals::start()
             .map_err(|cause| HostError::Program { name: "the thread that removes directories", cause })?;
-        let dom0 = Arc::new(Dom0::new(config, store, Lives::new(), removals, local));
+        let dom0 = Arc::new(Dom0::new(config, store, Lives::new(), removals, local, xen));
         if is_unsaved {
             dom0.save().map_err(HostError::file("write", layout.qubes_file()))?;
         }
@@ -84,6 +86,13 @@ impl Host {
         let server = Server::start("policy", &path, move |stream| policy_server::serve(&served, stream))
             .map_err(HostError::file("serve", &path))?;
         running.servers.push(server);
+        for service in [policy::protocol::EVAL_SIMPLE, policy::protocol::EVAL_GUI] {
+            let (path, served) = (layout.services().join(service), dom0.clone());
+            let serve = move |stream| policy_eval::serve(&served, service, stream);
+            let server =
+                Server::start("policy-eval", &path, serve).map_err(HostError::file("serve", &path))?;
+            running.servers.push(server);
+        }
         if dom0.config.keeper {
             let keeper =
                 Keeper::start(dom0).map_err(|cause| HostError::Program { name: "preload-dispvm", cause })?;
@@ -101,6 +110,22 @@ impl Host {
             .parse()
             .map_err(|error: names::NameError| crate::store::Refusal::value(error.to_string()))?;
         Ok(self.dom0.start(&name)?)
+    }
+
+    /// Starts the qubes with `autostart`, all at the same time. Returns those that did not come up, each with the reason.
+    #[must_use]
+    pub fn start_autostarted(&self) -> Vec<(QubeName, HostError)> {
+        let names: Vec<QubeName> =
+            self.dom0.read(|store| store.autostarted().map(|qube| qube.name.clone()).collect());
+        thread::scope(|scope| {
+            let starts: Vec<_> = names
+                .into_iter()
+                .map(|name| {
+                    scope.spawn(move || self.dom0.start(&name).err().map(|error| (name, error.into())))
+                })
+                .collect();
+            starts.into_iter().filter_map(|start| start.join().ok().flatten()).collect()
+        })
     }
 
     /// How qubes are kept apart: what the last started one got, or what was asked for when none was started yet.

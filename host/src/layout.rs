@@ -67,6 +67,12 @@ impl Layout {
         self.state.join("run/domains")
     }
 
+    /// Domains on Xen: one file each, and their images.
+    #[must_use]
+    pub fn xen(&self) -> PathBuf {
+        self.state.join("run/xen")
+    }
+
     /// Long-lived processes of the host, one file each: pid and start time.
     #[must_use]
     pub fn processes(&self) -> PathBuf {

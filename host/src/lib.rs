@@ -9,6 +9,7 @@
 //! | `admin_server`, `policy_server`, `server` | the sockets |
 //! | [`Asking`] | who answers the policy's questions to the user |
 //! | `keeper`, `process`, `lifeline` | long-lived children |
+//! | `xen` | qubes as domains of a real Xen ([`XenSettings`]) |
 //! | `recovery`, `lock` | what an earlier host left |
 //! | `programs` | one executable, many names |
 //! | `cli`, `bench` | the command line |
@@ -30,6 +31,7 @@ mod layout;
 mod life;
 pub mod lifeline;
 mod lock;
+mod policy_eval;
 mod policy_server;
 mod process;
 mod programs;
@@ -37,6 +39,7 @@ mod recovery;
 mod server;
 mod setup;
 pub mod store;
+mod xen;
 
 pub use asking::Asking;
 pub use config::HostConfig;
@@ -44,6 +47,7 @@ pub use error::HostError;
 pub use host::Host;
 pub use layout::Layout;
 pub use programs::main;
+pub use xen::XenSettings;
 
 /// The template of disposables in a new state directory.
 pub const DEFAULT_TEMPLATE: &str = "default-dvm";

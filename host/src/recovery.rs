@@ -23,6 +23,7 @@ pub(crate) fn recover(layout: &Layout, local: &Local, keep: Option<&Path>) -> Re
     // Their lifelines are cut, so all of these end by themselves; here they are waited for, and made to.
     end_processes(layout)?;
     life::sweep(local).map_err(HostError::Recovery)?;
+    crate::xen::sweep(layout).map_err(HostError::Recovery)?;
     let failed = |path: &Path| HostError::file("clear", path.to_owned());
     empty(&layout.run(), keep).map_err(failed(&layout.run()))?;
     empty(&layout.vchan(), None).map_err(failed(&layout.vchan()))

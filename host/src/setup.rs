@@ -73,8 +73,8 @@ fn own_settings(config: &HostConfig) -> Vec<(&'static str, Option<PathBuf>)> {
         ("qubesd-socket", Some(layout.qubesd_socket())),
         ("qubesd-internal-socket", Some(layout.qubesd_internal_socket())),
         ("qrexec-socket-directory", Some(layout.run())),
-        ("vchan-directory", Some(layout.vchan())),
-        ("domains", Some(layout.domains())),
+        ("vchan-directory", Some(config.vchan())),
+        ("domains", Some(config.domains())),
         ("story", config.story.clone()),
     ]
 }

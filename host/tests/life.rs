@@ -219,9 +219,17 @@ fn r7_what_cannot_start_is_cleared_away() {
         broken.admin().qube(&disposable).unwrap_err().class(),
         Some(&ErrorClass::QubesVMNotFoundError)
     );
-    broken.text("admin.vm.Create.DispVM", "default-dvm", "dom0", b"name=my-disp label=red");
-    assert_eq!(broken.refusal("admin.vm.Start", "", "my-disp", b""), ErrorClass::QubesException);
-    assert_eq!(broken.refusal("admin.vm.Start", "", "my-disp", b""), ErrorClass::QubesVMNotFoundError, "R7");
+}
+
+#[test]
+fn m4_a_named_disposable_that_cannot_start_keeps_its_settings() {
+    let broken = Site::with(|config| config.services = vec![("../x".into(), "y".into())]);
+    broken.text("admin.vm.Create.DispVM", "default-dvm", "dom0", b"name=my-disp label=purple");
+    for _ in 0..2 {
+        assert_eq!(broken.refusal("admin.vm.Start", "", "my-disp", b""), ErrorClass::QubesException);
+        assert_eq!(state(&broken, "my-disp"), PowerState::Halted);
+        assert_eq!(broken.admin().property_get(&qube("my-disp"), "label").unwrap().value, "purple");
+    }
 }
 
 #[test]

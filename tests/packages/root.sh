@@ -19,7 +19,7 @@ make_base() {
     if ! [ -e "$cache/base.done" ]; then
         say "making the base system"
         rm -rf "$cache/base"
-        debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,rpm bookworm "$cache/base" >"$cache/base.log" 2>&1 ||
+        debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,rpm bookworm "$cache/base" >"$cache/base.log" 2>&1 ||
             { tail -n 20 "$cache/base.log"; fail "debootstrap"; }
         touch "$cache/base.done"
     fi

@@ -1,9 +1,15 @@
 //! Bytes of unknown number on their way into a file: when one disk is full, they move on to the next.
 
+use nix::errno::Errno;
+use nix::sys::statvfs::fstatvfs;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::vec;
+
+/// This many bytes stay free on a disk that is to be spared, or [`SPARED_PART`] of a small one.
+const SPARED: u64 = 64 << 20;
+const SPARED_PART: u64 = 20;
 
 type Create<G> = Box<dyn Fn(&Path) -> io::Result<(G, File)>>;
 
@@ -15,6 +21,7 @@ pub(crate) struct Landing<G> {
     current: Option<Spot<G>>,
     tried: usize,
     received: u64,
+    sparing: bool,
 }
 
 /// A file and its owner.
@@ -31,7 +38,13 @@ impl<G> Landing<G> {
         create: impl Fn(&Path) -> io::Result<(G, File)> + 'static,
     ) -> Self {
         let directories = directories.into_iter();
-        Self { directories, create: Box::new(create), current: None, tried: 0, received: 0 }
+        Self { directories, create: Box::new(create), current: None, tried: 0, received: 0, sparing: false }
+    }
+
+    /// Fills no disk to its end: some room is left for everything else (S10).
+    pub(crate) fn sparing(mut self) -> Self {
+        self.sparing = true;
+        self
     }
 
     /// Makes sure that there is a file, if only an empty one.
@@ -46,6 +59,10 @@ impl<G> Landing<G> {
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.open()?;
         while let (Some(spot), false) = (&mut self.current, bytes.is_empty()) {
+            if self.sparing && !has_room(&spot.file, bytes.len() as u64) {
+                self.move_on(Errno::ENOSPC.into())?;
+                continue;
+            }
             match spot.file.write(bytes) {
                 Ok(0) => self.move_on(io::ErrorKind::WriteZero.into())?,
                 Ok(count) => {
@@ -93,6 +110,9 @@ impl<G> Landing<G> {
     fn settle_in(&mut self, directory: &Path) -> io::Result<Spot<G>> {
         let (guard, mut file) = (self.create)(directory)?;
         if let Some(spot) = &mut self.current {
+            if self.sparing && !has_room(&file, self.received) {
+                return Err(Errno::ENOSPC.into());
+            }
             spot.file.seek(SeekFrom::Start(0))?;
             let copied = io::copy(&mut (&spot.file).take(self.received), &mut file)?;
             if copied != self.received {
@@ -101,6 +121,15 @@ impl<G> Landing<G> {
         }
         Ok(Spot { guard, file, first: self.tried == 1 })
     }
+}
+
+/// Whether the disk can take so many bytes more and keep what is spared. A file system that does not tell has room.
+fn has_room(file: &File, bytes: u64) -> bool {
+    fstatvfs(file).is_ok_and(|data| {
+        let unit = data.fragment_size();
+        let spared = SPARED.min(data.blocks().saturating_mul(unit) / SPARED_PART);
+        data.blocks() == 0 || data.blocks_available().saturating_mul(unit) >= bytes.saturating_add(spared)
+    })
 }
 
 /// A name that nobody else has chosen by chance: 16 hexadecimal digits.

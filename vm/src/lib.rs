@@ -21,15 +21,20 @@
 //! | `QREXEC_CLIENT_VM` | qvm-open-in-vm | the program that makes calls; default: beside the own program, then the usual places |
 //! | `QUBES_STORY` | qvm-open-in-vm | not empty: tell on stderr what was sent, what came back and what became of it |
 //! | `QUBES_OPEN_MAX_REPLY` | qvm-open-in-vm | the most bytes taken back; default 4 GiB or four times the file's size |
+//! | `QUBES_OPEN_AT_ONCE` | qvm-open-in-vm | how many of several files are open at the same time, 1 to 16; default 3 |
+//! | `QUBES_OPEN_NOTIFY` | qvm-open-in-vm | the program that shows notifications, called as notify-send or, with that name, as gdbus; default: the first of these in /usr/bin |
+//! | `DISPLAY`, `WAYLAND_DISPLAY` | qvm-open-in-vm | not empty, and no standard stream is a terminal: what happens is shown as a notification |
 //! | `QUBES_OPEN_WITH` | services | the application as a command line; default xdg-open |
 //! | `QUBES_OPEN_GRACE` | services | milliseconds to wait for another process to take the file over after an application that ended well without a change; default 300, with xdg-open 1000 |
 #![forbid(unsafe_code)]
 
+pub mod receiving;
 pub mod vmexec;
 
 mod command_line;
 mod command_words;
 mod decision;
+mod emptied;
 mod exit_code;
 mod landing;
 mod name_field;

@@ -1,5 +1,6 @@
 //! The name field of qubes.OpenInVM: the first 256 bytes of the request (spec/open-file.md, section 2).
 
+use crate::emptied::{self, Emptied};
 use std::fmt::{self, Display, Formatter};
 
 /// Length of the field in bytes, its NUL included.
@@ -10,8 +11,8 @@ const VIEW_ONLY: &[u8] = b"view-only-";
 const NOT_VIEW_ONLY: &[u8] = b"view_only-";
 
 /// Makes the field for a file of this name. A name that is too long keeps its end, and with it the extension. Every
-/// byte behind the name is NUL (S9).
-pub(crate) fn encode(name: &[u8], view_only: bool) -> [u8; NAME_FIELD] {
+/// byte behind the name is NUL (S9), but for the word for an emptied file, which goes where a long name leaves room for it.
+pub(crate) fn encode(name: &[u8], view_only: bool, emptied: Option<Emptied>) -> [u8; NAME_FIELD] {
     let mut text = if view_only { VIEW_ONLY.to_vec() } else { Vec::new() };
     let room = LONGEST - text.len();
     text.extend_from_slice(name.get(name.len().saturating_sub(room)..).unwrap_or(name));
@@ -19,6 +20,10 @@ pub(crate) fn encode(name: &[u8], view_only: bool) -> [u8; NAME_FIELD] {
         text.splice(..NOT_VIEW_ONLY.len(), NOT_VIEW_ONLY.iter().copied());
     }
     let mut field = [0; NAME_FIELD];
+    if let (Some(emptied), true) = (emptied, text.len() <= LONGEST - emptied::ROOM) {
+        let slots = field.iter_mut().skip(LONGEST + 1 - emptied::ROOM);
+        slots.zip(emptied.in_field()).for_each(|(slot, byte)| *slot = byte);
+    }
     for (slot, byte) in field.iter_mut().zip(text) {
         *slot = byte;
     }
@@ -32,6 +37,8 @@ pub(crate) struct NamedFile {
     pub(crate) name: String,
     /// Whether the file is only to be looked at.
     pub(crate) view_only: bool,
+    /// What the caller understands as "it is empty now", if it does.
+    pub(crate) emptied: Option<Emptied>,
 }
 
 /// Reads a field that another qube made: everything in it is a claim.
@@ -49,7 +56,11 @@ pub(crate) fn decode(field: &[u8; NAME_FIELD]) -> Result<NamedFile, NameFieldErr
     match name.as_str() {
         "" => Err(NameFieldError::Empty),
         "." | ".." => Err(NameFieldError::Dots),
-        _ => Ok(NamedFile { name, view_only }),
+        _ => {
+            let end_of_field =
+                field.get(LONGEST - emptied::ROOM..LONGEST).filter(|_| end <= LONGEST - emptied::ROOM);
+            Ok(NamedFile { name, view_only, emptied: end_of_field.and_then(Emptied::from_field) })
+        }
     }
 }
 
@@ -81,15 +92,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn sent(name: &[u8], view_only: bool) -> NamedFile {
-        decode(&encode(name, view_only)).unwrap()
+        decode(&encode(name, view_only, None)).unwrap()
+    }
+
+    fn plain(name: &str, view_only: bool) -> NamedFile {
+        NamedFile { name: name.into(), view_only, emptied: None }
     }
 
     #[test]
     fn s9_the_field_is_byte_exact() {
-        let field = encode(b"a b.txt", false);
+        let field = encode(b"a b.txt", false, None);
         assert_eq!(&field[..7], b"a b.txt");
         assert!(field[7..].iter().all(|&byte| byte == 0));
-        assert_eq!(&encode(b"x", true)[..12], b"view-only-x\0");
+        assert_eq!(&encode(b"x", true, None)[..12], b"view-only-x\0");
     }
 
     #[test]
@@ -103,8 +118,8 @@ mod tests {
             (b"a+b@c.txt", "a+b@c.txt"),
             (b"100%.c++", "100_.c++"),
         ] {
-            assert_eq!(sent(name, false), NamedFile { name: shown.into(), view_only: false });
-            assert_eq!(sent(name, true), NamedFile { name: shown.into(), view_only: true });
+            assert_eq!(sent(name, false), plain(shown, false));
+            assert_eq!(sent(name, true), plain(shown, true));
         }
         let long = [b"a".repeat(296), b".txt".to_vec()].concat();
         assert_eq!(sent(&long, false).name.len(), 255);
@@ -114,14 +129,8 @@ mod tests {
 
     #[test]
     fn m40_a_users_own_prefix_is_not_the_flag() {
-        assert_eq!(
-            sent(b"view-only-x.txt", false),
-            NamedFile { name: "view_only-x.txt".into(), view_only: false }
-        );
-        assert_eq!(
-            sent(b"view-only-x.txt", true),
-            NamedFile { name: "view-only-x.txt".into(), view_only: true }
-        );
+        assert_eq!(sent(b"view-only-x.txt", false), plain("view_only-x.txt", false));
+        assert_eq!(sent(b"view-only-x.txt", true), plain("view-only-x.txt", true));
         let long = [b"aaa".to_vec(), b"view-only-".to_vec(), b"b".repeat(245)].concat();
         assert!(!sent(&long, false).view_only);
     }
@@ -132,10 +141,31 @@ mod tests {
         slash[..6].copy_from_slice(b"../x\0\0");
         assert_eq!(decode(&slash), Err(NameFieldError::Slash));
         assert_eq!(decode(&[0; NAME_FIELD]), Err(NameFieldError::Empty));
-        assert_eq!(decode(&encode(b"", true)), Err(NameFieldError::Empty));
-        assert_eq!(decode(&encode(b"..", false)), Err(NameFieldError::Dots));
+        assert_eq!(decode(&encode(b"", true, None)), Err(NameFieldError::Empty));
+        assert_eq!(decode(&encode(b"..", false, None)), Err(NameFieldError::Dots));
         // No NUL anywhere: the last byte does not count.
         assert_eq!(decode(&[b'x'; NAME_FIELD]).unwrap().name.len(), 255);
+    }
+
+    #[test]
+    fn m33_the_word_for_an_emptied_file_stands_where_public_services_do_not_look() {
+        let word = Emptied::new();
+        for (length, fits) in
+            [(1, true), (255 - emptied::ROOM, true), (256 - emptied::ROOM, false), (255, false)]
+        {
+            let field = encode(&vec![b'n'; length], false, Some(word));
+            assert_eq!((field[length], field[255]), (0, 0));
+            let file = decode(&field).unwrap();
+            assert_eq!((file.name.len(), file.emptied), (length, fits.then_some(word)), "{length}");
+        }
+        // What an old caller left of its environment behind the name is no such word (S9).
+        let mut field = encode(b"a", false, Some(word));
+        field[240] = b' ';
+        assert_eq!(decode(&field).unwrap().emptied, None);
+        // A name that looks like the word is a name.
+        let mut field = [b'n'; NAME_FIELD];
+        field[231..255].copy_from_slice(&encode(b"a", false, Some(word))[231..255]);
+        assert_eq!(decode(&field).unwrap().emptied, None);
     }
 
     proptest! {
@@ -151,7 +181,7 @@ mod tests {
 
         #[test]
         fn the_flag_is_what_was_sent(name in prop::collection::vec(1u8.., 1..300), view_only: bool) {
-            if let Ok(file) = decode(&encode(&name, view_only)) {
+            if let Ok(file) = decode(&encode(&name, view_only, None)) {
                 prop_assert_eq!(file.view_only, view_only);
             }
         }

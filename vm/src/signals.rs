@@ -20,26 +20,39 @@ pub(crate) struct Signals {
     bell: UnixStream,
     ring: UnixStream,
     caught: Arc<AtomicUsize>,
+    /// The signals that are not ignored.
+    ending: Vec<i32>,
 }
 
 impl Signals {
     /// To be called once in a process, in its first thread, before any child is started. A mask that blocks these signals
     /// is inherited by programs and would make us deaf: it is lifted.
     pub(crate) fn install() -> io::Result<Self> {
-        let (bell, ring) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
         let caught = Arc::new(AtomicUsize::new(0));
         let ignored = ignored_signals();
-        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-            if ignored & 1 << (signal - 1) == 0 {
-                flag::register_usize(signal, Arc::clone(&caught), usize::try_from(signal).unwrap_or(1))?;
-                pipe::register(signal, ring.try_clone()?)?;
-            }
+        let ending = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+        let ending: Vec<_> = ending.into_iter().filter(|signal| ignored & 1 << (signal - 1) == 0).collect();
+        for &signal in &ending {
+            flag::register_usize(signal, Arc::clone(&caught), usize::try_from(signal).unwrap_or(1))?;
         }
-        pipe::register(SIGCHLD, ring.try_clone()?)?;
         let ours = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGCHLD];
         ours.into_iter().collect::<SigSet>().thread_unblock()?;
-        Ok(Self { bell, ring, caught })
+        Self::with_bell(caught, ending)
+    }
+
+    /// The same for another thread: every signal is heard by all of them.
+    pub(crate) fn for_another_thread(&self) -> io::Result<Self> {
+        Self::with_bell(Arc::clone(&self.caught), self.ending.clone())
+    }
+
+    fn with_bell(caught: Arc<AtomicUsize>, ending: Vec<i32>) -> io::Result<Self> {
+        let (bell, ring) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        // After the flags: who is woken by a signal finds it caught.
+        for &signal in ending.iter().chain([&SIGCHLD]) {
+            pipe::register(signal, ring.try_clone()?)?;
+        }
+        Ok(Self { bell, ring, caught, ending })
     }
 
     /// The last signal that asked us to end.

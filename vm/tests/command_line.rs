@@ -6,7 +6,6 @@ mod common;
 use common::{Done, Place, QUBES_VM, SERVE};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -131,16 +130,6 @@ fn urls_are_opened_as_they_are() {
         .expect(9, &["http://x in @dispvm: the other qube reported exit code 9"]);
 }
 
-fn serve(place: &Place, service: &str, with: &str, request: &[u8]) -> Done {
-    let mut command = place.command(service, with);
-    command.env("QREXEC_REMOTE_DOMAIN", "work").stdin(Stdio::piped());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // A service may end before it has read everything.
-    let written = child.stdin.take().unwrap().write_all(request);
-    assert!(written.is_ok() || written.is_err());
-    Done::of(child.wait_with_output().unwrap())
-}
-
 #[test]
 fn s20_only_web_addresses_are_opened() {
     let place = Place::new(SERVE);
@@ -158,10 +147,10 @@ fn s20_only_web_addresses_are_opened() {
         &long,
     ];
     for request in bad {
-        serve(&place, "qubes.OpenURL", note, request).expect(1, &["Invalid URL"]);
+        Done::of(place.serve("qubes.OpenURL", note, request)).expect(1, &["Invalid URL"]);
     }
     assert!(!place.path("note").exists());
-    serve(&place, "qubes.OpenURL", note, b" \tHTTP://x \nhttp://second\n").expect(0, &[]);
+    Done::of(place.serve("qubes.OpenURL", note, b" \tHTTP://x \nhttp://second\n")).expect(0, &[]);
     assert_eq!(place.await_note(), "http://x");
 }
 
@@ -182,7 +171,7 @@ fn s10_requests_that_are_none_are_refused() {
         (&field("view-only-"), "is empty"),
     ];
     for (request, said) in cases {
-        serve(&place, "qubes.OpenInVM", "true", request).expect(1, &[said]);
+        Done::of(place.serve("qubes.OpenInVM", "true", request)).expect(1, &[said]);
     }
     for remote in ["", "..", "a/b", "-x"] {
         let mut command = place.command("qubes.OpenInVM", "true");

@@ -1,6 +1,6 @@
 //! The table of methods and what each needs.
 
-use super::{Answer, Ask, Socket, creating, features, listing, properties, running, tags};
+use super::{Answer, Ask, Socket, creating, features, listing, properties, running, tags, volumes};
 use crate::dom0::Dom0;
 use std::sync::Arc;
 
@@ -88,6 +88,8 @@ const PUBLIC: &[Method] = &[
     method("admin.vm.tag.Get", Any, Yes, No, tags::get),
     method("admin.vm.tag.Set", Any, Yes, No, tags::set),
     method("admin.vm.tag.Remove", Any, Yes, No, tags::remove),
+    method("admin.vm.volume.List", Any, No, No, volumes::list),
+    method("admin.vm.volume.Info", Any, Yes, No, volumes::info),
     method("admin.vm.Create.AppVM", OnlyDom0, Maybe, Yes, creating::app),
     method("admin.vm.Create.DispVM", OnlyDom0, Maybe, Yes, creating::disposable),
     method("admin.vm.Create.TemplateVM", OnlyDom0, Maybe, Yes, creating::template),

@@ -1,7 +1,7 @@
 //! The Admin API, server side (spec/admin-api.md): one question per connection.
 //!
 //! Where upstream closes without an answer because of an exception of its own, a question gets a refusal that says why.
-//! Qubes of other hosts, volumes, pools and networks do not exist here; methods about them are no known methods.
+//! Qubes of other hosts, pools and networks do not exist here; methods about them are no known methods.
 
 mod creating;
 mod features;
@@ -11,6 +11,7 @@ mod methods;
 mod properties;
 mod running;
 mod tags;
+mod volumes;
 
 use crate::dom0::Dom0;
 use crate::store::Refusal;

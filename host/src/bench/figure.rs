@@ -22,7 +22,7 @@ impl Figure {
         Self::of(name, "us", floor, values)
     }
 
-    /// From values of any unit. For rates the "99th percentile" is the 1st: the bad end.
+    /// From values of any unit. Where more is better the "99th percentile" is the 1st: the bad end.
     pub(super) fn of(
         name: &'static str,
         unit: &'static str,
@@ -30,12 +30,12 @@ impl Figure {
         mut values: Vec<f64>,
     ) -> Self {
         values.sort_by(f64::total_cmp);
-        let bad_end = if unit == "us" { 99 } else { 1 };
+        let bad_end = if matches!(unit, "1/s" | "MiB/s") { 1 } else { 99 };
         Self {
             name,
             unit,
-            median: percentile(&values, 50),
-            p99: percentile(&values, bad_end),
+            median: percentile(&values, 50).unwrap_or(0.0),
+            p99: percentile(&values, bad_end).unwrap_or(0.0),
             runs: values.len(),
             floor,
         }
@@ -48,10 +48,10 @@ impl Figure {
     }
 }
 
-/// Nearest rank; 0 for no values.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
+/// Nearest rank; `None` for no values.
+pub(super) fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
     let last = sorted.len().saturating_sub(1);
-    sorted.get((last * percent + 50) / 100).copied().unwrap_or(0.0)
+    sorted.get((last * percent + 50) / 100).copied()
 }
 
 pub(super) fn table(figures: &[Figure]) -> String {
@@ -79,7 +79,13 @@ pub(super) fn table(figures: &[Figure]) -> String {
 }
 
 fn shown(value: f64) -> String {
-    if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
+    if value < 10.0 && value.fract() != 0.0 {
+        format!("{value:.2}")
+    } else if value < 100.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
 }
 
 #[cfg(test)]

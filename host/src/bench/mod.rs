@@ -4,14 +4,17 @@
 //! program start, a bare two-process copy for a stream, a call to a running qube for a call to a disposable. Machines
 //! differ and are noisy; ratios to a floor of the same run travel between them, medians do not.
 
+mod burst;
 mod calls;
 mod figure;
+mod keeper;
 mod policy;
 mod probe;
 mod queue;
 mod site;
 mod snapshot;
 mod stream;
+mod trace;
 
 pub(crate) use probe::{PROGRAMS, run as run_program};
 pub(crate) use queue::is_settled as queue_is_settled;
@@ -70,6 +73,23 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
         if wanted(STREAM) {
             add(stream::stream(&mut site)?);
         }
+        if wanted(SYSTEM_CALLS) {
+            add(trace::hand_over(&site)?);
+        }
+        if wanted(IDLE) {
+            add(keeper::idle(&site)?);
+        }
+        site.close()?;
+    }
+    if wanted(BURSTS) {
+        let (with, without) = (Site::open(burst::MAX)?, Site::open(0)?);
+        add(burst::figures(&burst::times(&with)?, &burst::times(&without)?));
+        with.close()?;
+        without.close()?;
+    }
+    if wanted(MEMORY) {
+        let site = Site::open(1)?;
+        add(keeper::memory(&site)?);
         site.close()?;
     }
     if wanted(COLD) {
@@ -92,11 +112,29 @@ const HANDOUTS: &[&str] = &["claim", "wake", "handouts_per_s"];
 const SNAPSHOT: &[&str] = &["snapshot_call", "snapshot_file"];
 const HAND_OVER: &[&str] = &["exec_to_claim", "connect", "first_byte"];
 const WARM: &[&str] = &["call_running", "call_preloaded"];
-const STREAM: &[&str] = &["stream_mib_s", "stream_floor_mib_s"];
+const STREAM: &[&str] = &["stream_mib_s", "stream_relays_mib_s", "stream_floor_mib_s"];
+const SYSTEM_CALLS: &[&str] = &["handover_syscalls", "handover_fsyncs"];
+const IDLE: &[&str] = &["keeper_wakeups"];
+const BURSTS: &[&str] = &["burst_cold_p95", "burst_warm_p95", "burst_warm_of_cold"];
+const MEMORY: &[&str] = &["keeper_rss"];
 const COLD: &[&str] = &["call_cold"];
 /// Those that are measured on one host with a short queue.
-const WITH_QUEUE: &[&[&str]] = &[SNAPSHOT, HAND_OVER, WARM, STREAM];
-const ALL: &[&[&str]] = &[FLOOR, policy::NAMES, DEPTHS, HANDOUTS, SNAPSHOT, HAND_OVER, WARM, STREAM, COLD];
+const WITH_QUEUE: &[&[&str]] = &[SNAPSHOT, HAND_OVER, WARM, STREAM, SYSTEM_CALLS, IDLE];
+const ALL: &[&[&str]] = &[
+    FLOOR,
+    policy::NAMES,
+    DEPTHS,
+    HANDOUTS,
+    SNAPSHOT,
+    HAND_OVER,
+    WARM,
+    STREAM,
+    SYSTEM_CALLS,
+    IDLE,
+    BURSTS,
+    MEMORY,
+    COLD,
+];
 
 /// How many disposables wait when hand-outs are counted.
 const HANDOUT_DEPTH: usize = 24;

@@ -1,12 +1,14 @@
 //! Programs that run inside the qubes of a bench.
 
+use super::trace;
+use nix::fcntl::{SpliceFFlags, splice};
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 /// Their names.
 pub(crate) const PROGRAMS: &[&str] =
-    &["qubes-nothing", "bench-probe", "bench-caller", "bench-pour", "bench-zeros"];
+    &["qubes-nothing", "bench-probe", "bench-caller", "bench-pour", "bench-zeros", "bench-relay"];
 
 /// Runs one; `None` when `name` is not in [`PROGRAMS`].
 pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
@@ -16,6 +18,10 @@ pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
         "bench-caller" => caller(words),
         "bench-pour" => pour(words),
         "bench-zeros" => zeros(words),
+        "bench-relay" => relay(),
+        // In dom0.
+        "bench-count" => return Some(trace::count(words).unwrap_or(1)),
+        "bench-traced" => return Some(trace::traced(words).unwrap_or(1)),
         _ => return None,
     };
     Some(u8::from(result.is_err()))
@@ -81,6 +87,14 @@ fn zeros(words: &[OsString]) -> std::io::Result<()> {
     // stdout is line buffered in std; the descriptor itself is not.
     let output = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned()?;
     write_zeros(&mut std::fs::File::from(output), mib)
+}
+
+/// `bench-relay`: the cheapest relay there is: one splice(2) for each portion, no messages, nothing looked at. One of its
+/// streams must be a pipe.
+fn relay() -> std::io::Result<()> {
+    let (input, output) = (std::io::stdin(), std::io::stdout());
+    while splice(&input, None, &output, None, 256 * 1024, SpliceFFlags::SPLICE_F_MOVE)? > 0 {}
+    Ok(())
 }
 
 /// Writes so many MiB in pieces of 256 KiB.

@@ -12,7 +12,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use trace::Event;
@@ -84,9 +84,13 @@ impl Site {
 
     /// Waits until the queue is full and nothing is being made or destroyed.
     pub(super) fn wait_until_settled(&self) -> Result<(), Failure> {
+        self.wait_until_settled_of(&self.template, self.preload)
+    }
+
+    fn wait_until_settled_of(&self, template: &QubeName, preload: usize) -> Result<(), Failure> {
         let until = Instant::now() + SETTLE_LIMIT;
         while Instant::now() < until {
-            if is_settled(&self.layout, &self.template, self.preload) {
+            if is_settled(&self.layout, template, preload) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -107,6 +111,40 @@ impl Site {
             .env("QREXEC_REQUESTED_TARGET_TYPE", "keyword")
             .env("QREXEC_REQUESTED_TARGET_KEYWORD", keyword);
         command
+    }
+
+    /// The same, its system calls counted (`bench-count`).
+    pub(super) fn counted_service(&self, result: &Path, service: &str, keyword: &str) -> Command {
+        let plain = self.service(service, keyword);
+        let mut command = Command::new(plain.get_program());
+        command.arg0("bench-count").arg(result).arg(plain.get_program()).arg(service).env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
+    /// So many templates more, one disposable of each waiting.
+    pub(super) fn preload_more_templates(&self, count: usize) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::trouble("make", "templates", error);
+        let (admin, dom0) = (self.admin(), QubeName::dom0());
+        let mut templates = Vec::new();
+        for number in 0..count {
+            let name: QubeName =
+                format!("template-{number}").parse().map_err(|error: names::NameError| failed(&error))?;
+            let payload = format!("name={name} label=red");
+            admin
+                .call("admin.vm.Create.AppVM", crate::SYSTEM_TEMPLATE, dom0.as_str(), payload.as_bytes())
+                .map_err(|error| failed(&error))?;
+            let reference = QubeRef::Name(name.clone());
+            let set = |feature: &str| admin.feature_set(&reference, feature, "1");
+            set("qrexec")
+                .and_then(|()| set("supported-rpc.qubes.WaitForRunningSystem"))
+                .and_then(|()| set("supported-rpc.qubes.WaitForSession"))
+                .and_then(|()| admin.property_set(&reference, "template_for_dispvms", "True"))
+                .and_then(|()| set("preload-dispvm-max"))
+                .map_err(|error| failed(&error))?;
+            templates.push(name);
+        }
+        templates.iter().try_for_each(|template| self.wait_until_settled_of(template, 1))
     }
 
     /// Whole calls from `work`, in nanoseconds each.

@@ -67,7 +67,8 @@ pub(super) fn run(
             format!("with all arguments it has {} bytes on the wire, {LONGEST_COMMAND} at most", text.len());
         return Err(failed(&cause));
     }
-    let vchan = vchan::Config { dir: layout.vchan(), own: DomId::DOM0 };
+    let config = disposable::config::Config::read(&layout.dispvm_config()).map_err(|error| failed(&error))?;
+    let vchan = vchan::Config { dir: config.vchan_directory, own: DomId::DOM0 };
     let client = Client { socket_dir: layout.run(), vchan };
     let call = client.start(qube.as_str(), &text).map_err(|error| failed(&error))?;
     let connected = call.connect().map_err(|error| failed(&error))?;

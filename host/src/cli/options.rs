@@ -57,6 +57,8 @@ pub struct Settings {
     pub assume: Option<Target>,
     /// `--policy-socket`: a policy daemon to ask in place of this host's own.
     pub policy_socket: Option<PathBuf>,
+    /// `--hypervisor xen`: qubes as domains of this machine's Xen.
+    pub xen: bool,
     /// `--processes`: qubes as plain processes even where namespaces would do.
     pub processes: bool,
 }
@@ -72,6 +74,7 @@ impl Default for Settings {
             state: None,
             assume: None,
             policy_socket: None,
+            xen: false,
             processes: false,
         }
     }
@@ -140,6 +143,13 @@ fn settings(words: &[OsString]) -> Result<(Settings, Vec<OsString>), UsageError>
             "--view-only" => settings.view_only = true,
             "--json" => settings.json = true,
             "--processes" => settings.processes = true,
+            "--hypervisor" => {
+                settings.xen = match text(name, &value()?)?.as_str() {
+                    "xen" => true,
+                    "namespaces" => false,
+                    given => return Err(UsageError(format!("--hypervisor {given}: xen or namespaces"))),
+                }
+            }
             "--with" => settings.with = Some(text(name, &value()?)?),
             "--state" => settings.state = Some(value()?.into()),
             "--assume" => {
@@ -262,6 +272,7 @@ Options of open and serve:
   --policy-socket PATH  a policy daemon to ask in place of the embedded one
   --json            the story as one JSON object a line on stdout
   --state DIR       where everything lives (default: a private directory)
+  --hypervisor xen  qubes as domains of the Xen that this machine runs on, as root in dom0 (docs/xen.md)
   --processes       plain processes in place of namespaces: no isolation at all
 
 open exits with the exit code of the call: 0 done, 126 refused, 125 our trouble, else the application's.
@@ -299,6 +310,7 @@ mod tests {
             ("serve --assume @dispvm:@tag:x", "is ever offered"),
             ("serve --assume ../x", "../x"),
             ("serve --policy-socket", "needs a value"),
+            ("serve --hypervisor kvm", "xen or namespaces"),
             ("serve a", "unexpected"),
             ("exec work ls", "QUBE -- COMMAND"),
             ("exec work --", "QUBE -- COMMAND"),

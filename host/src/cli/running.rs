@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::options::Settings;
 use super::place::{self, Place};
 use super::story::{Form, Story};
-use crate::{Asking, Host, HostConfig, Layout};
+use crate::{Asking, Host, HostConfig, Layout, XenSettings};
 use hypervisor::local::{Isolation, Mount};
 use names::{QubeName, QubeRef, Target};
 use std::io::IsTerminal;
@@ -50,6 +50,7 @@ impl Running {
             environment,
             work_mounts: mounts,
             isolation: if settings.processes { Isolation::Processes } else { Isolation::Auto },
+            xen: settings.xen.then(XenSettings::from_env),
             story: Some(layout.story_socket()),
             asking: asking(settings),
             installed: std::env::var_os(INSTALLED).map(PathBuf::from),
@@ -152,8 +153,7 @@ impl Running {
     fn save_recovered(&self) {
         let home = self.layout.private("work");
         let Ok(entries) = std::fs::read_dir(&home) else { return };
-        for entry in
-            entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(".recovered"))
+        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(".edited"))
         {
             let to = recovery_directory().join(entry.file_name());
             let moved = std::fs::copy(entry.path(), &to);

@@ -26,6 +26,15 @@ pub(super) fn serve(settings: &Settings) -> Result<u8, Failure> {
 
 fn begin(running: &mut Running, settings: &Settings) -> Result<(), Failure> {
     running.host.start_qube("work").map_err(|error| Failure::trouble("start", "work", error))?;
+    for (name, error) in running.host.start_autostarted() {
+        // The others shall be served all the same.
+        running.story.tell(&Event::now(
+            "host",
+            "not-started",
+            name.as_str(),
+            format!("{name} did not start: {error}"),
+        ));
+    }
     running.preload(&settings.dispvm, settings.preload)?;
     let state = match &settings.state {
         Some(_) => format!(" --state {}", running.layout.state().display()),

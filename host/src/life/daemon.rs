@@ -69,7 +69,7 @@ pub(crate) fn environment(dom0: &Dom0, command: &mut Command) {
         .env_clear()
         .env("PATH", PATH)
         .env("HOME", layout.state())
-        .env("VCHAN_SOCKET_DIR", layout.vchan())
+        .env("VCHAN_SOCKET_DIR", dom0.config.vchan())
         .env("VCHAN_DOMAIN", "0")
         .env("QREXEC_SERVICE_PATH", layout.services())
         .env("QUBES_RPC_CONFIG_PATH", layout.rpc_config())

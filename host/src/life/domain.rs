@@ -1,21 +1,30 @@
 //! A qube's domain: the one place that talks to the hypervisor.
 
 use super::start::{Failure, Plan};
+use crate::config::HostConfig;
 use crate::dom0::Dom0;
+use crate::xen::{Domains, Wish};
 use hypervisor::local::{Created, Isolation, Local, Mount, Pausing, Spec};
 use hypervisor::{DomainInfo, Hypervisor, HypervisorError};
 use names::DomId;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+/// Where packages install the programs of qubes.
+const IN_QUBES: &str = "usr/lib/qubes-dispvm/qubes-vm";
 const VCHAN_INSIDE: &str = "/run/vchan";
 const AGENT_INSIDE: &str = "/run/qubes/bin/qrexec-agent";
 /// The qube that the user's own files are shared with.
 const WORK: &str = "work";
 
-/// Creates the domain of a qube and watches for its end. Returns how it is kept apart.
-pub(super) fn create(dom0: &Arc<Dom0>, plan: &Plan, directory: PathBuf) -> Result<Isolation, Failure> {
+/// Creates the domain of a qube and watches for its end. Returns how it is kept apart. The number of the domain may be
+/// another than planned: Xen chooses.
+pub(super) fn create(dom0: &Arc<Dom0>, plan: &mut Plan, directory: PathBuf) -> Result<Isolation, Failure> {
+    if let Some(domains) = &dom0.xen {
+        return create_on_xen(dom0, domains, plan, directory);
+    }
     let spec = spec(dom0, plan, directory)?;
     let created = dom0
         .local
@@ -25,40 +34,109 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &Plan, directory: PathBuf) -> Resul
     if let Some(refusal) = refusal {
         log::warn!("{} is not kept apart from this machine: {refusal}", plan.name);
     }
-    let (watcher, name, domid) = (dom0.clone(), plan.name.clone(), plan.domid);
-    let watch = move || {
-        match supervisor.wait() {
-            Ok(status) => log::debug!("the domain of {name} ended: {status}"),
-            Err(error) => log::error!("waiting for the end of {name}: {error}"),
-        }
-        watcher.domain_ended(&name, domid);
-    };
+    let name = plan.name.clone();
     // On failure the closure is dropped, the supervisor's lifeline with it, and the domain ends.
+    watch(dom0, plan, move |_| match supervisor.wait() {
+        Ok(status) => log::debug!("the domain of {name} ended: {status}"),
+        Err(error) => log::error!("waiting for the end of {name}: {error}"),
+    })?;
+    Ok(isolation)
+}
+
+fn create_on_xen(
+    dom0: &Arc<Dom0>,
+    domains: &Domains,
+    plan: &mut Plan,
+    directory: PathBuf,
+) -> Result<Isolation, Failure> {
+    let template = plan.template.as_ref().map(|template| dom0.layout().qube(template.as_str()));
+    let places = [directory].into_iter().chain(template).collect();
+    let wish = Wish { name: &plan.name, uuid: plan.uuid, places };
+    let domid =
+        domains.create(&wish).map_err(|error| Failure(format!("its domain cannot be created: {error}")))?;
+    let is_current = dom0.with_state(|state| {
+        let is_current = plan.is_current(state);
+        if is_current {
+            state.lives.renumber(&plan.name, domid);
+        }
+        is_current
+    });
+    let take_back = |text: String| {
+        if let Err(error) = domains.destroy(domid) {
+            log::error!("{}: {error}", plan.name);
+        }
+        Failure(text)
+    };
+    if !is_current {
+        return Err(take_back("it was ended before it ran".into()));
+    }
+    plan.domid = domid;
+    let watched = watch(dom0, plan, move |dom0| {
+        let Some(domains) = &dom0.xen else { return };
+        domains.wait(domid);
+        // One that has ended by itself is still there.
+        match domains.destroy(domid) {
+            Ok(()) | Err(HypervisorError::NoSuchDomain(_)) => {}
+            Err(error) => log::error!("domain {domid}: {error}"),
+        }
+    });
+    watched.map_err(|Failure(text)| take_back(text))?;
+    Ok(Isolation::Namespaces)
+}
+
+/// Waits for the end of a domain, in a thread, and tells of it.
+fn watch(dom0: &Arc<Dom0>, plan: &Plan, wait: impl FnOnce(&Dom0) + Send + 'static) -> Result<(), Failure> {
+    let (dom0, name, domid) = (dom0.clone(), plan.name.clone(), plan.domid);
+    let watch = move || {
+        wait(&dom0);
+        dom0.domain_ended(&name, domid);
+    };
     thread::Builder::new()
         .name("domain".into())
         .spawn(watch)
         .map(drop)
-        .map_err(|error| Failure(format!("no thread to watch over it: {error}")))?;
-    Ok(isolation)
+        .map_err(|error| Failure(format!("no thread to watch over it: {error}")))
+}
+
+/// The domains of a host whose qubes are domains of Xen.
+///
+/// # Errors
+/// Their images cannot be made.
+pub(crate) fn xen_domains(config: &HostConfig) -> io::Result<Option<Domains>> {
+    let Some(settings) = &config.xen else { return Ok(None) };
+    let (programs, services) = (program_names(), services(config));
+    let domains = Domains::new(
+        settings.clone(),
+        &config.layout,
+        &config.program(IN_QUBES),
+        &programs,
+        &services,
+        &config.environment,
+    )?;
+    Ok(Some(domains))
+}
+
+fn program_names() -> Vec<String> {
+    vm::PROGRAMS.iter().chain(crate::programs::EXTRA).map(|name| (*name).to_owned()).collect()
+}
+
+fn services(config: &HostConfig) -> Vec<(String, String)> {
+    let mut services: Vec<(String, String)> =
+        vm::SERVICES.iter().map(|(name, program)| ((*name).to_owned(), (*program).to_owned())).collect();
+    for (service, program) in &config.services {
+        services.retain(|(known, _)| known != service);
+        services.push((service.clone(), program.clone()));
+    }
+    services
 }
 
 fn spec(dom0: &Dom0, plan: &Plan, directory: PathBuf) -> Result<Spec, Failure> {
     let config = &dom0.config;
-    let texts = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    };
     let mut mounts =
         vec![Mount { source: dom0.layout().vchan(), target: VCHAN_INSIDE.into(), writable: true }];
     if plan.name.as_str() == WORK {
         mounts.extend(config.work_mounts.iter().cloned());
     }
-    let mut services = texts(vm::SERVICES);
-    for (service, program) in &config.services {
-        services.retain(|(known, _)| known != service);
-        services.push((service.clone(), program.clone()));
-    }
-    let mut program_names: Vec<String> = vm::PROGRAMS.iter().map(|name| (*name).to_owned()).collect();
-    program_names.extend(crate::programs::EXTRA.iter().map(|name| (*name).to_owned()));
     let mut environment = config.environment.clone();
     environment.extend([
         ("VCHAN_SOCKET_DIR".to_owned(), VCHAN_INSIDE.to_owned()),
@@ -71,9 +149,9 @@ fn spec(dom0: &Dom0, plan: &Plan, directory: PathBuf) -> Result<Spec, Failure> {
         name: plan.name.clone(),
         directory,
         mounts,
-        programs: config.program("usr/lib/qubes-dispvm/qubes-vm"),
-        program_names,
-        services,
+        programs: config.program(IN_QUBES),
+        program_names: program_names(),
+        services: services(config),
         // Those of vm::RPC_CONFIG wait for a graphical session, of which these qubes have none.
         rpc_config: Vec::new(),
         environment,
@@ -86,22 +164,30 @@ fn spec(dom0: &Dom0, plan: &Plan, directory: PathBuf) -> Result<Spec, Failure> {
 
 /// Ends a domain; that it is gone already is a success.
 pub(super) fn destroy(dom0: &Dom0, domid: DomId) -> Result<(), HypervisorError> {
-    match dom0.local.destroy(domid) {
+    let destroyed = match &dom0.xen {
+        Some(domains) => domains.destroy(domid),
+        None => dom0.local.destroy(domid),
+    };
+    match destroyed {
         Err(HypervisorError::NoSuchDomain(_)) => Ok(()),
         other => other,
     }
 }
 
 pub(super) fn pause(dom0: &Dom0, domid: DomId) -> Result<(), HypervisorError> {
-    dom0.local.pause(domid)
+    hypervisor(dom0).pause(domid)
 }
 
 pub(super) fn unpause(dom0: &Dom0, domid: DomId) -> Result<(), HypervisorError> {
-    dom0.local.unpause(domid)
+    hypervisor(dom0).unpause(domid)
 }
 
 pub(super) fn info(dom0: &Dom0, domid: DomId) -> Result<Option<DomainInfo>, HypervisorError> {
-    dom0.local.info(domid)
+    hypervisor(dom0).info(domid)
+}
+
+fn hypervisor(dom0: &Dom0) -> &dyn Hypervisor {
+    dom0.xen.as_ref().map_or(&dom0.local, |domains| domains.machine())
 }
 
 /// Destroys what an earlier host left in the registry.

@@ -10,7 +10,7 @@ mod start;
 
 pub(crate) use daemon::{environment, open_log};
 pub(crate) use directory::{Removals, leftovers, remove_tree};
-pub(crate) use domain::sweep;
+pub(crate) use domain::{sweep, xen_domains};
 
 use crate::process::Process;
 use hypervisor::local::Isolation;
@@ -55,6 +55,13 @@ impl Lives {
 
     fn domid(&self, name: &QubeName) -> Option<DomId> {
         self.machines.get(name).map(|machine| machine.domid)
+    }
+
+    /// A domain got another number than was planned.
+    fn renumber(&mut self, name: &QubeName, domid: DomId) {
+        if let Some(machine) = self.machines.get_mut(name) {
+            machine.domid = domid;
+        }
     }
 
     /// Takes a machine out, if it is still the one with this domain.

@@ -57,7 +57,7 @@ impl Dom0 {
     /// Starts a qube; returns when it can be called. Nothing is done for one that runs.
     ///
     /// # Errors
-    /// It is dom0, is gone, may not start, or did not come up; it is then halted again, and a disposable is gone (R7).
+    /// It is dom0, is gone, may not start, or did not come up; it is then halted again, and an unnamed disposable is gone (R7).
     pub(crate) fn start(self: &Arc<Self>, name: &QubeName) -> Result<(), Refusal> {
         if name.is_dom0() {
             return Err(Refusal::new(ErrorClass::QubesVMNotHaltedError, "Cannot start Dom0 fake domain!"));
@@ -137,7 +137,7 @@ impl Dom0 {
         if plan.qrexec { doorstep.wait(self, plan, &daemon) } else { Ok(()) }
     }
 
-    /// R7: what did not start is ended, and if it is a disposable, removed.
+    /// R7: what did not start is ended, and if it is a disposable, removed; a named one stays, with its settings (users.md M4).
     fn give_up(self: &Arc<Self>, plan: &Plan, reason: &str) {
         self.with_state(|state| state.store.start_failed(&plan.name, reason));
         if let Err(error) = domain::destroy(self, plan.domid) {
@@ -147,7 +147,9 @@ impl Dom0 {
         self.domain_ended(&plan.name, plan.domid);
         if plan.class == QubeClass::DispVM {
             let removed = self.change(|store| {
-                let is_same = store.get(&plan.name).is_some_and(|qube| qube.uuid == plan.uuid);
+                let is_same = store
+                    .get(&plan.name)
+                    .is_some_and(|qube| qube.uuid == plan.uuid && qube.is_auto_cleanup());
                 if is_same {
                     store.remove(&plan.name, monotonic_seconds());
                 }

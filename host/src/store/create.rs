@@ -127,7 +127,14 @@ impl Store {
             self.system_properties().find(|property| self.system_value(property) == name.as_str());
         let by = match by_system {
             Some(property) => Some(format!("it is the system's {property}")),
-            None => self.user_of_disposable_template(name),
+            None => self.user_of_disposable_template(name).or_else(|| {
+                let uses = |qube: &Qube, property: &str| self.text(qube, property) == name.as_str();
+                let others = || self.iter().filter(|qube| qube.name != *name && !self.is_preload(qube));
+                ["guivm", "netvm"].into_iter().find_map(|property| {
+                    let user = others().find(|qube| uses(qube, property))?;
+                    Some(format!("it is the {property} of {}", user.name))
+                })
+            }),
         };
         match by {
             Some(by) => Err(Refusal::in_use(name, &by)),

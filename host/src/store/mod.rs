@@ -17,6 +17,7 @@ mod system;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use create::{Fresh, NewQube};
 pub(crate) use features::no_feature;
@@ -26,6 +27,7 @@ pub use properties::{PropertySpec, property_specs};
 pub use qube::Qube;
 pub use refusal::Refusal;
 pub use runtime::Runtime;
+pub(crate) use volumes::VOLUMES;
 
 use crate::dispid::RecentIds;
 use admin::protocol::Event;

@@ -47,17 +47,25 @@ const fn property(
 /// Sorted by name.
 const PROPERTIES: &[PropertySpec] = &[
     property("auto_cleanup", Bool, Access::Free, &[DispVM], "remove the disposable as soon as it ends"),
+    property("autostart", Bool, Access::Free, GUESTS, "start the qube with the host"),
     property("default_dispvm", Vm, Access::Free, ALL, "template of the disposables that this qube asks for"),
     property("default_user", Str, Access::Free, GUESTS, "user that services run as"),
     property("dispid", Int, Access::Once, &[DispVM], "number of the disposable"),
-    property("guivm", Vm, Access::Computed, ALL, "qube that draws this one's windows; none on this host"),
+    property(
+        "guivm",
+        Vm,
+        Access::Free,
+        ALL,
+        "qube that draws this one's windows; on this host only kept and told",
+    ),
     property("icon", Str, Access::Computed, ALL, "icon of the qube, from class and label"),
     property("is_preload", Bool, Access::Computed, &[DispVM], "waits in the queue, not used yet"),
     property("klass", Str, Access::Computed, ALL, "class of the qube"),
     property("label", Label, Access::Free, ALL, "colour of the qube"),
+    property("maxmem", Int, Access::Free, GUESTS, "memory that balancing may give, in MiB; 0 for none of it"),
     property("memory", Int, Access::Free, GUESTS, "memory counted for one start, in MiB"),
     property("name", Str, Access::Once, ALL, "name of the qube"),
-    property("netvm", Vm, Access::Computed, GUESTS, "qube that gives network; none on this host"),
+    property("netvm", Vm, Access::Free, GUESTS, "qube that gives network; on this host only kept and told"),
     property("qrexec_timeout", Int, Access::Free, GUESTS, "seconds that a start may take"),
     property("shutdown_timeout", Int, Access::Free, GUESTS, "seconds that a shutdown may take"),
     property("start_time", Str, Access::Computed, GUESTS, "seconds since 1970 of the last start"),
@@ -119,7 +127,7 @@ impl Store {
 
     fn default(&self, qube: &Qube, spec: &PropertySpec) -> Option<String> {
         match spec.name {
-            "auto_cleanup" | "template_for_dispvms" => Some("False".into()),
+            "auto_cleanup" | "autostart" | "template_for_dispvms" => Some("False".into()),
             // A disposable's default is its own template (R1, promise P8); the others follow the system.
             "default_dispvm" if qube.class == DispVM => {
                 Some(qube.template().map(|name| name.to_string()).unwrap_or_default())
@@ -138,6 +146,8 @@ impl Store {
     fn last_default(&self, name: &str) -> Option<String> {
         match name {
             "default_user" => Some("user".into()),
+            "guivm" | "netvm" => Some(String::new()),
+            "maxmem" => Some("0".into()),
             "memory" => Some("400".into()),
             "qrexec_timeout" => Some(self.system_value("default_qrexec_timeout")),
             "shutdown_timeout" => Some(self.system_value("default_shutdown_timeout")),
@@ -151,6 +161,11 @@ impl Store {
             "uuid" => qube.uuid.to_string(),
             _ => String::new(),
         }
+    }
+
+    /// The qubes that start with the host, in the order of their names.
+    pub(crate) fn autostarted(&self) -> impl Iterator<Item = &Qube> {
+        self.iter().filter(|qube| self.text(qube, "autostart") == "True")
     }
 
     fn computed(&self, qube: &Qube, name: &str) -> String {

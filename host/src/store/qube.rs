@@ -22,6 +22,10 @@ pub struct Qube {
     pub(super) tags: BTreeSet<Tag>,
     /// What the qube does right now.
     pub runtime: Runtime,
+    /// Grows with each end of the qube: what it had changed in its home is there for disposables from then on.
+    pub(super) home_revision: u64,
+    /// Of a disposable: the revision of its template's home that its own is a copy of.
+    pub(super) copy_of: Option<u64>,
 }
 
 impl Qube {
@@ -35,6 +39,8 @@ impl Qube {
             features: BTreeMap::new(),
             tags: BTreeSet::new(),
             runtime,
+            home_revision: 0,
+            copy_of: None,
         }
     }
 

@@ -33,10 +33,14 @@ impl Store {
     /// # Errors
     /// The qube is gone, or is not halted.
     pub fn starting(&mut self, name: &QubeName, mem: &str) -> Result<(), Refusal> {
+        // Before the copy is made: what changes meanwhile makes it outdated.
+        let home =
+            self.qube(name)?.template().and_then(|template| self.get(&template)).map(|of| of.home_revision);
         let qube = self.qube_mut(name)?;
         if qube.runtime.state != PowerState::Halted {
             return Err(Refusal::not_halted(name));
         }
+        qube.copy_of = home;
         qube.runtime.state = PowerState::Transient;
         self.info_revision += 1;
         let event = |event: &str| Event::new(name.as_str(), event).with("start_guid", "None");
@@ -84,6 +88,7 @@ impl Store {
     pub fn ended(&mut self, name: &QubeName) {
         let Some(qube) = self.qubes.get_mut(name) else { return };
         qube.runtime = Runtime::halted();
+        qube.home_revision += 1;
         self.info_revision += 1;
         self.fire(Event::new(name.as_str(), "domain-stopped"));
         self.fire_domain_properties(name);

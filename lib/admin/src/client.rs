@@ -1,11 +1,9 @@
 //! Questions to qubesd, one connection each.
 
-use crate::protocol::{MAX_RESPONSE, Response, ResponseError, encode_request};
+use crate::asked::Asked;
+use crate::protocol::encode_request;
 use crate::{AdminError, EventStream, Property, QubeLine};
 use names::{QubeName, QubeRef, Tag, Uuid};
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,24 +41,7 @@ impl Client {
     /// # Errors
     /// See [`AdminError`].
     pub fn call(&self, method: &str, arg: &str, dest: &str, payload: &[u8]) -> Result<Vec<u8>, AdminError> {
-        let question = || format!("{method} on {dest}");
-        let exchange = |cause| AdminError::Exchange { question: question(), cause };
-        let mut socket = self.ask(method, arg, dest, payload)?;
-        socket.set_read_timeout(Some(self.limit)).map_err(exchange)?;
-        let mut answer = Vec::with_capacity(16 * 1024);
-        let limit = u64::try_from(MAX_RESPONSE).unwrap_or(u64::MAX);
-        (&mut socket).take(limit + 1).read_to_end(&mut answer).map_err(exchange)?;
-        if answer.len() > MAX_RESPONSE {
-            return Err(AdminError::Protocol { question: question(), reason: "more than 16 MiB" });
-        }
-        match Response::parse(&answer) {
-            Ok(Response::Ok(_)) => Ok(answer.split_off(2)),
-            Ok(Response::Error { class, message }) => Err(AdminError::Refused { class, message }),
-            Err(ResponseError::Empty) => Err(AdminError::NoAnswer { question: question() }),
-            Err(ResponseError::Malformed(reason)) => {
-                Err(AdminError::Protocol { question: question(), reason })
-            }
-        }
+        self.ask(method, arg, dest, payload)?.answer()
     }
 
     /// Creates a disposable of this template, without starting it; an unnamed one that is removed when it ends.
@@ -222,6 +203,17 @@ impl Client {
         self.order("admin.vm.tag.Set", tag.as_str(), qube, b"")
     }
 
+    /// Gives a qube several tags: all is asked before the first answer is waited for.
+    ///
+    /// # Errors
+    /// See [`AdminError`]: the first trouble; the other tags may have been given.
+    pub fn tags_set(&self, qube: &QubeRef, tags: &[Tag]) -> Result<(), AdminError> {
+        let dest = qube.to_string();
+        let ask = |tag: &Tag| self.ask("admin.vm.tag.Set", tag.as_str(), &dest, b"");
+        let asked: Vec<Asked> = tags.iter().map(ask).collect::<Result<_, _>>()?;
+        asked.into_iter().try_for_each(|asked| asked.answer().map(drop))
+    }
+
     /// Takes a tag from a qube.
     ///
     /// # Errors
@@ -263,7 +255,16 @@ impl Client {
     /// # Errors
     /// See [`AdminError`].
     pub fn system_info_json(&self) -> Result<Vec<u8>, AdminError> {
-        self.call("internal.GetSystemInfo", "", "dom0", b"")
+        self.ask_system_info()?.answer()
+    }
+
+    /// Asks for the system info and leaves the caller something to do until it comes: [`Asked::answer`] gives what
+    /// [`Self::system_info_json`] does.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn ask_system_info(&self) -> Result<Asked, AdminError> {
+        self.ask("internal.GetSystemInfo", "", "dom0", b"")
     }
 
     /// Follows everything that happens from now on. The first event is `connection-established`.
@@ -271,7 +272,8 @@ impl Client {
     /// # Errors
     /// See [`AdminError`].
     pub fn events(&self) -> Result<EventStream, AdminError> {
-        self.ask("admin.Events", "", QubeName::dom0().as_str(), b"").map(EventStream::new)
+        self.ask("admin.Events", "", QubeName::dom0().as_str(), b"")
+            .map(|asked| EventStream::new(asked.socket))
     }
 
     fn order(&self, method: &str, arg: &str, qube: &QubeRef, payload: &[u8]) -> Result<(), AdminError> {
@@ -283,17 +285,12 @@ impl Client {
             .map_err(|_| unusable(method, dest, "it is no text"))
     }
 
-    fn ask(&self, method: &str, arg: &str, dest: &str, payload: &[u8]) -> Result<UnixStream, AdminError> {
-        let mut socket = os::socket::connect(&self.socket)
+    fn ask(&self, method: &str, arg: &str, dest: &str, payload: &[u8]) -> Result<Asked, AdminError> {
+        let socket = os::socket::connect(&self.socket)
             .map_err(|cause| AdminError::Connect { socket: self.socket.clone(), cause })?;
-        let send = |socket: &mut UnixStream| -> io::Result<()> {
-            socket.set_write_timeout(Some(self.limit))?;
-            socket.write_all(&encode_request(method, arg, dest, payload))?;
-            socket.shutdown(Shutdown::Write)
-        };
-        send(&mut socket)
-            .map_err(|cause| AdminError::Exchange { question: format!("{method} on {dest}"), cause })?;
-        Ok(socket)
+        let mut asked = Asked { socket, limit: self.limit, question: format!("{method} on {dest}") };
+        asked.send(&encode_request(method, arg, dest, payload))?;
+        Ok(asked)
     }
 }
 

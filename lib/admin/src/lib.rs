@@ -4,6 +4,7 @@
 //! disagree. [`Client`] asks one question per connection; [`EventStream`] follows what happens.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod class;
 mod client;
 mod error;
@@ -12,6 +13,7 @@ mod listing;
 mod properties;
 pub mod protocol;
 
+pub use asked::Asked;
 pub use class::ErrorClass;
 pub use client::Client;
 pub use error::AdminError;

@@ -19,9 +19,9 @@ pub struct Config {
     pub qubesd_internal_socket: PathBuf,
     /// `qrexec-socket-directory`: sockets of the qrexec daemons.
     pub qrexec_sockets: PathBuf,
-    /// `vchan-directory`: sockets of the socket transport.
+    /// `vchan-directory`: sockets of the socket transport; `/dev/xen` for libxenvchan.
     pub vchan_directory: PathBuf,
-    /// `domains`: the registry of the local hypervisor.
+    /// `domains`: the registry of the local hypervisor; `/proc/xen` for Xen.
     pub domains: PathBuf,
     /// `qmemman-socket`: where memory is squeezed out of a disposable before its pause; not there: no squeeze.
     pub qmemman_socket: PathBuf,
@@ -31,6 +31,8 @@ pub struct Config {
     pub calls_per_source: usize,
     /// `calls-per-source-minute`: how many calls of one qube may begin within a minute; default 300, 0 for any number.
     pub calls_per_source_minute: usize,
+    /// `chain-depth`: how many disposables may be opened each from the one before; default 4, 0 for any number.
+    pub chain_depth: usize,
     /// `story`: socket to which steps are reported; none by default.
     pub story: Option<PathBuf>,
     /// `tag-choice`: `refuse` (default) or `ready-first`, when a tag names several templates (promise P8).
@@ -65,6 +67,7 @@ impl Default for Config {
             available_memory: "/run/qubes/qmemman-avail-mem".into(),
             calls_per_source: 16,
             calls_per_source_minute: 300,
+            chain_depth: 4,
             story: None,
             tag_choice: TagChoice::Refuse,
             lock_wait: Duration::from_millis(200),
@@ -127,6 +130,7 @@ impl Config {
             "available-memory" => self.available_memory = path(key, value)?,
             "calls-per-source" => self.calls_per_source = count(key, value)?,
             "calls-per-source-minute" => self.calls_per_source_minute = count(key, value)?,
+            "chain-depth" => self.chain_depth = count(key, value)?,
             "story" => self.story = Some(path(key, value)?),
             "tag-choice" => {
                 self.tag_choice = match value.as_str() {
@@ -182,6 +186,7 @@ mod tests {
             ("lock-wait-ms = 0", "lock-wait-ms"),
             ("parallel-starts = 65", "parallel-starts"),
             ("calls-per-source = -1", "calls-per-source"),
+            ("chain-depth = 1001", "chain-depth"),
             ("queue =", "line 1"),
         ] {
             let error = Config::parse(text).unwrap_err();

@@ -2,12 +2,17 @@
 //!
 //! [`Hypervisor`] is the whole of what the queue and its claimers need. [`local::Local`] does it with trees of Linux
 //! processes, without root, so that everything above runs on any Linux machine. Namespaces are no substitute for Xen as
-//! a security boundary (design, section 6).
+//! a security boundary (design, section 6). With the feature `xen`, `xen::Xen` does it on a real one. [`Machine`] is the
+//! one of the two that a configuration names.
 
 mod error;
 pub mod local;
+mod machine;
+#[cfg(feature = "xen")]
+pub mod xen;
 
 pub use error::HypervisorError;
+pub use machine::Machine;
 
 use names::{DomId, QubeName, Uuid};
 

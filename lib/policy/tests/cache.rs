@@ -133,3 +133,32 @@ fn settle(cache: &mut PolicyCache) -> Arc<Policy> {
 fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
+
+#[test]
+fn what_takes_the_place_of_a_file_that_was_read_counts() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name);
+    for (directory, rule) in
+        [("policy.d", "* * @anyvm @anyvm deny"), ("v1", ""), ("v2", "* * @anyvm @anyvm deny")]
+    {
+        std::fs::create_dir(path(directory)).unwrap();
+        std::fs::write(path(directory).join("50-a.policy"), rule).unwrap();
+    }
+    std::os::unix::fs::symlink("v1", path("current")).unwrap();
+    std::os::unix::fs::symlink("../current/50-a.policy", path("policy.d/30-link.policy")).unwrap();
+    let mut cache = PolicyCache::new(vec![path("policy.d")]);
+    assert!(!is_allowed(&mut cache));
+    settle(&mut cache);
+
+    std::fs::write(path("new"), "* * @anyvm @anyvm allow").unwrap();
+    std::fs::rename(path("new"), path("policy.d/50-a.policy")).unwrap();
+    assert!(is_allowed(&mut cache), "another file under the same name");
+    settle(&mut cache);
+
+    std::os::unix::fs::symlink("v2", path("next")).unwrap();
+    std::fs::rename(path("next"), path("current")).unwrap();
+    assert!(!is_allowed(&mut cache), "the link leads to another file");
+    settle(&mut cache);
+    std::fs::write(path("v2/50-a.policy"), "").unwrap();
+    assert!(is_allowed(&mut cache), "written in place where a link leads");
+}

@@ -2,7 +2,7 @@
 //!
 //! An event is one datagram of JSON to a unix socket named in the configuration. Reporting never fails a call: with no
 //! listener nothing happens. The kernel keeps about ten datagrams for a listener that is busy; a listener that takes none
-//! for 50 ms loses this process's story from then on, so that it can hold up a process once and no more. Bytes that come from
+//! for a second loses this process's story from then on, so that it can hold up a process once and no more. Bytes that come from
 //! a qube must be sanitised ([`names::printable`]) before they become part of an event (promise P7).
 #![forbid(unsafe_code)]
 
@@ -104,8 +104,8 @@ pub struct Reporter {
     given_up: Arc<AtomicBool>,
 }
 
-/// How long a full listener may hold up a process, once.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a full listener may hold up a process, once. A busy machine may well keep a living one from its CPU for 50 ms.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Reporter {
     /// Reports to the socket at `path`; to nowhere when `path` is `None` or nobody listens there.

@@ -37,7 +37,7 @@ pub(crate) fn unsupported(shared: &Shared, template: &QubeName) -> Result<(), St
         return Ok(());
     }
     let missing = missing.join(", ");
-    Err(format!("{template} does not support the RPC(s) '{missing}'; check if its template is outdated"))
+    Err(format!("it does not support the RPC(s) '{missing}'; check if its template is outdated"))
 }
 
 /// R61: with windows, the session is waited for too.
@@ -140,5 +140,40 @@ pub(crate) fn squeezed_or_moved(nudges: &Receiver<Nudge>, limit: Duration, still
         if matches!(nudge, Nudge::Squeezed) || matches!(nudge, Nudge::Moved) && !still_waits() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use disposable::config::Config;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn r63_a_service_that_does_not_end_is_not_waited_for_longer_than_said() {
+        let directory = tempfile::tempdir().unwrap();
+        // A daemon that takes the call and says nothing.
+        let socket = directory.path().join("qrexec.disp7");
+        let _daemon = os::socket::listen(&socket).unwrap();
+        let shared = Shared::new(Config {
+            qrexec_sockets: directory.path().into(),
+            qubesd_socket: directory.path().join("none"),
+            start_timeout: Duration::from_secs(1),
+            ..Config::default()
+        });
+        let (name, template) = ("disp7".parse().unwrap(), "dvm".parse().unwrap());
+        let (sender, receiver) = channel();
+        let begun = Instant::now();
+        let verdict = healthy(&shared, &name, &template, (&sender, &receiver), || true);
+        let Err(reason) = verdict else { panic!("it is not healthy") };
+        assert!(begun.elapsed() >= shared.config.start_timeout);
+        assert!(reason.contains("qubes.WaitForRunningSystem did not end within 1 s"), "{reason}");
+        assert!(reason.contains("on a new disposable of dvm: systemd-analyze blame"), "{reason}");
+        // R64: one that was reserved meanwhile is not waited for at all.
+        sender.send(Nudge::Moved).unwrap();
+        assert!(matches!(
+            healthy(&shared, &name, &template, (&sender, &receiver), || false),
+            Ok(Verdict::Moved)
+        ));
     }
 }

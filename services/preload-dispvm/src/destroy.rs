@@ -1,11 +1,12 @@
 //! Ending disposables: those that are done, those that nobody owns, and all of them at the end.
 
 use crate::watch::Reason;
-use crate::{Shared, WHO};
+use crate::{Shared, WHO, recover};
 use admin::{AdminError, ErrorClass};
 use disposable::entry::Entry;
-use disposable::queue::{Place, Queue};
+use disposable::queue::{Listed, Place, Queue, Reservation};
 use names::{QubeName, QubeRef};
+use os::process::ProcessId;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use trace::Event;
@@ -40,33 +41,33 @@ fn destroy(
     entry: Option<&Entry>,
 ) -> Result<(), String> {
     let begun = os::monotonic_ns();
+    let queue =
+        shared.queue(template).map_err(|error| format!("cannot open the queue of {template}: {error}"))?;
+    // Whoever had it may have noted what it is after it was looked at, and then have died.
+    let noted = || -> std::io::Result<Option<Entry>> {
+        let mut listed = queue.list(place)?.into_iter();
+        Ok(listed.find(|listed| listed.file == file).and_then(|listed| listed.entry))
+    };
+    let entry = match entry {
+        Some(entry) => Some(entry.clone()),
+        None => noted().map_err(|error| format!("cannot read {file} of {template}: {error}"))?,
+    };
     if let Some(entry) = entry {
         end(shared, &QubeRef::Uuid(entry.uuid))
             .map_err(|error| format!("cannot destroy {}: {error}", entry.name))?;
         let text = format!("{} destroyed, with everything in it", entry.name);
         shared.tell(Event::now(WHO, "destroyed", entry.name.as_str(), text).since(begun));
+    } else if Reservation::starter(file).is_some_and(|starter| starter != ProcessId::own()) {
+        recover::unnoted(shared, template)
+            .map_err(|error| format!("cannot look for what {file} of {template} had become: {error}"))?;
     }
-    let queue =
-        shared.queue(template).map_err(|error| format!("cannot open the queue of {template}: {error}"))?;
     queue
         .forget(place, file)
         .map_err(|error| format!("cannot remove {file} from the queue of {template}: {error}"))
 }
 
-/// Kills a disposable and sees that it is gone. That it is gone already is a success.
 pub(crate) fn end(shared: &Shared, qube: &QubeRef) -> Result<(), AdminError> {
-    match shared.admin.kill(qube) {
-        Ok(()) => Ok(()),
-        Err(error) if error.class() == Some(&ErrorClass::QubesVMNotFoundError) => Ok(()),
-        // Created, never started: killing does not remove it.
-        Err(error) if error.class() == Some(&ErrorClass::QubesVMNotStartedError) => {
-            match shared.admin.remove(qube) {
-                Err(error) if error.class() != Some(&ErrorClass::QubesVMNotFoundError) => Err(error),
-                _ => Ok(()),
-            }
-        }
-        Err(error) => Err(error),
-    }
+    disposable::cold::end(&shared.admin, qube)
 }
 
 /// What only a waiting disposable has is taken off one that was handed over (R84); in a thread of its own, since nobody
@@ -99,37 +100,26 @@ fn is_harmless(error: &AdminError) -> bool {
     crate::start::is_not_ours(error) || error.class().is_some_and(|class| gone.contains(class))
 }
 
-/// Destroys everything that waits. Returns how many.
-pub(crate) fn all_waiting(shared: &Arc<Shared>) -> usize {
-    let mut waiting = Vec::new();
+/// Destroys everything that waits. What is being made loses its reservation; as long as nobody knows which disposable that
+/// is, `is_making` tells of its label that a thread of this process ends it. Returns how many were destroyed.
+pub(crate) fn all_waiting(shared: &Arc<Shared>, is_making: impl Fn(&str) -> bool) -> usize {
+    let mut doomed = Vec::new();
     for template in Queue::templates(&shared.config.queue).unwrap_or_default() {
-        let Ok(queue) = shared.queue(&template) else { continue };
-        // A claim that comes meanwhile starts cold: its disposable is not ours to end.
-        for place in [Place::Starting, Place::Ready, Place::Done] {
-            waiting.extend(
-                queue
-                    .list(place)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|listed| (template.clone(), place, listed)),
-            );
+        match doom(shared, &template) {
+            Ok(listed) => doomed.extend(listed.into_iter().map(|listed| (template.clone(), listed))),
+            Err(error) => log::error!("{WHO}: cannot empty the queue of {template}: {error}"),
         }
     }
-    let mut threads = Vec::new();
-    for (template, place, listed) in waiting {
-        let shared = shared.clone();
-        threads.push(std::thread::spawn(move || {
-            let queue = shared.queue(&template).map_err(|error| error.to_string())?;
-            if place != Place::Done
-                && !queue.discard(place, &listed.file).map_err(|error| error.to_string())?
-            {
-                return Ok(());
-            }
-            let name = listed.entry.as_ref().map_or(listed.file.clone(), |entry| entry.name.to_string());
-            let file = if place == Place::Done { listed.file } else { name };
-            destroy(&shared, &template, Place::Done, &file, listed.entry.as_ref())
-        }));
-    }
+    // What became of those that another process had wanted takes longer to find out than there is time now.
+    let is_own = |label: &str| Reservation::starter(label) == Some(ProcessId::own());
+    doomed.retain(|(_, Listed { file, entry, .. })| entry.is_some() || is_own(file) && !is_making(file));
+    let threads: Vec<_> = doomed
+        .into_iter()
+        .map(|(template, Listed { file, entry, .. })| {
+            let shared = shared.clone();
+            std::thread::spawn(move || destroy(&shared, &template, Place::Done, &file, entry.as_ref()))
+        })
+        .collect();
     let count = threads.len();
     for thread in threads {
         match thread.join() {
@@ -139,4 +129,16 @@ pub(crate) fn all_waiting(shared: &Arc<Shared>) -> usize {
         }
     }
     count
+}
+
+/// Moves what waits to those that are to be destroyed; what lies there then. A claim that comes meanwhile starts cold: its
+/// disposable is not ours to end.
+fn doom(shared: &Shared, template: &QubeName) -> std::io::Result<Vec<Listed>> {
+    let queue = shared.queue(template)?;
+    for place in [Place::Starting, Place::Ready] {
+        for listed in queue.list(place)? {
+            queue.discard(place, &listed.file)?;
+        }
+    }
+    queue.list(Place::Done)
 }

@@ -17,14 +17,14 @@ use check::Nudge;
 use disposable::config::Config;
 use disposable::keeper::{Action, Keeper, Plan, View};
 use disposable::queue::{KeeperLock, Place, Queue, Reservation, SoleKeeper};
-use hypervisor::local::Local;
+use hypervisor::Machine;
 use names::{QubeName, QubeRef};
 use os::process::ProcessId;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use templates::Templates;
 use trace::{Event, Reporter};
 use watch::Reason;
@@ -60,7 +60,7 @@ fn keep() -> Result<(), String> {
 struct Shared {
     config: Config,
     admin: Client,
-    hypervisor: Local,
+    hypervisor: Machine,
     story: Reporter,
 }
 
@@ -68,7 +68,7 @@ impl Shared {
     fn new(config: Config) -> Arc<Self> {
         Arc::new(Self {
             admin: Client::new(&config.qubesd_socket),
-            hypervisor: Local::new(config.domains.clone()),
+            hypervisor: Machine::of(config.domains.clone()),
             story: Reporter::to(config.story.as_deref()),
             config,
         })
@@ -143,7 +143,7 @@ impl Driver {
             while let Some(one) = reason {
                 match one {
                     Reason::Stop => {
-                        self.drain();
+                        self.drain(reasons);
                         return Ok(());
                     }
                     Reason::Reload => self.reload(),
@@ -281,6 +281,7 @@ impl Driver {
             }
             Reason::StartFailed { template, label, failure } => {
                 self.making.remove(&label);
+                let Some(failure) = failure else { return false };
                 match self.keeper.failed(&template, failure, os::monotonic_ns()) {
                     Some(wait) => {
                         log::warn!("the next disposable of {template} is tried in {} s", wait.as_secs());
@@ -340,10 +341,33 @@ impl Driver {
         }
     }
 
-    /// Empties the queue by kill, so that host suspend and shutdown find no paused qube (design, section 5).
-    fn drain(&mut self) {
+    /// Empties the queue by kill, so that host suspend and shutdown find no paused qube (design, section 5). What is just
+    /// being made is taken from its thread, which then ends it: this is waited for, bounded.
+    fn drain(&mut self, reasons: &Receiver<Reason>) {
         let begun = os::monotonic_ns();
-        let count = destroy::all_waiting(&self.shared);
+        let mut count = destroy::all_waiting(&self.shared, |label| self.making.contains_key(label));
+        for nudges in self.making.values() {
+            // A thread that no longer listens has ended or needs no nudge.
+            drop(nudges.send(Nudge::Moved));
+        }
+        let until = Instant::now() + LONGEST_DRAIN;
+        while !self.making.is_empty() {
+            match reasons.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Reason::Started { label, .. } | Reason::StartFailed { label, .. }) => {
+                    self.making.remove(&label);
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    log::warn!(
+                        "{} disposables were still being made: the next keeper ends them",
+                        self.making.len()
+                    );
+                    break;
+                }
+            }
+        }
+        // Those that became known meanwhile.
+        count += destroy::all_waiting(&self.shared, |label| self.making.contains_key(label));
         self.shared.tell(
             Event::now(WHO, "drained", "", format!("{count} waiting disposables destroyed")).since(begun),
         );
@@ -353,6 +377,8 @@ impl Driver {
 /// Waiting disposables are looked at this often even if nothing happens.
 const HEALTH_LOOK: Duration = Duration::from_secs(30);
 const HEALTH_LOOK_NS: u64 = 30_000_000_000;
+/// Shorter than systemd waits for the end of the unit.
+const LONGEST_DRAIN: Duration = Duration::from_secs(20);
 /// In nanoseconds.
 const COMPARE_AGAIN: u64 = 1_000_000_000;
 const TRUST_AGAIN: u64 = 20_000_000;

@@ -2,10 +2,10 @@
 
 use crate::Shared;
 use crate::destroy::end;
-use admin::{PowerState, QubeClass, QubeLine};
+use admin::{AdminError, PowerState, QubeClass, QubeLine};
 use disposable::keeper::fingerprint;
-use disposable::queue::{self, Place, Queue, Reservation};
-use names::{QubeName, QubeRef, Uuid};
+use disposable::queue::{self, Place, Queue};
+use names::{QubeName, QubeRef};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -33,75 +33,63 @@ pub(crate) fn queues(shared: &Shared) -> Result<(), String> {
     queue::note_boot(root).map_err(|error| format!("cannot note the boot: {error}"))
 }
 
-/// Disposables that a killed keeper had begun to make and that no place knows (spec/disposables.md R116). Those it had
-/// marked are known by the mark. One that it had created and not yet noted is halted, and a reservation of its template
-/// says no more than that it was wanted; somebody else's halted one is started within moments, so a second look, later,
-/// tells them apart.
+/// Disposables that a killed keeper had begun to make and had marked, and that no place knows (spec/disposables.md R116).
 pub(crate) fn strays(shared: &Shared) {
-    let wanted = wanted_by_the_dead(shared);
-    let mut suspects = HashSet::new();
-    for line in disposables(shared).into_iter().filter(|line| !is_known(shared, &line.name)) {
-        let qube = QubeRef::Uuid(line.uuid);
-        let marked = shared.admin.feature_get(&qube, "preload-dispvm-in-progress");
+    let lines = disposables(shared).unwrap_or_else(|error| {
+        log::warn!("cannot list the qubes: {error}");
+        Vec::new()
+    });
+    for line in lines.into_iter().filter(|line| !is_known(shared, &line.name)) {
+        let marked = shared.admin.feature_get(&QubeRef::Uuid(line.uuid), "preload-dispvm-in-progress");
         if matches!(marked, Ok(Some(value)) if !value.is_empty()) {
             end_stray(shared, &line);
-        } else if line.state == PowerState::Halted && is_of(shared, &qube, &wanted) {
-            suspects.insert(line.uuid);
         }
-    }
-    if !suspects.is_empty() {
-        std::thread::sleep(MOMENTS);
-        still_halted(shared, &suspects);
     }
 }
 
-fn still_halted(shared: &Shared, suspects: &HashSet<Uuid>) {
-    let is_suspect = |line: &QubeLine| suspects.contains(&line.uuid) && line.state == PowerState::Halted;
-    for line in
-        disposables(shared).into_iter().filter(is_suspect).filter(|line| !is_known(shared, &line.name))
-    {
-        end_stray(shared, &line);
+/// Disposables of this template that somebody had created, or had asked qubesd for, when it was killed before it could note
+/// which. Such a one is halted, and all that is noted is that one was wanted. Somebody else's halted one is started within
+/// moments: only one that is still halted at a second look is ended. Takes a while.
+pub(crate) fn unnoted(shared: &Shared, template: &QubeName) -> Result<(), AdminError> {
+    let mut suspects = HashSet::new();
+    // qubesd may still be about to create it when its client is dead.
+    for look in 0..LOOKS {
+        if look > 0 {
+            std::thread::sleep(MOMENTS);
+        }
+        let mut halted = HashSet::new();
+        for line in disposables(shared)? {
+            if line.state == PowerState::Halted
+                && !is_known(shared, &line.name)
+                && is_of(shared, &QubeRef::Uuid(line.uuid), template)
+            {
+                halted.insert(line.uuid);
+                if suspects.contains(&line.uuid) {
+                    end_stray(shared, &line);
+                }
+            }
+        }
+        suspects = halted;
     }
+    Ok(())
 }
 
 fn end_stray(shared: &Shared, line: &QubeLine) {
     match end(shared, &QubeRef::Uuid(line.uuid)) {
-        Ok(()) => log::info!("{} destroyed: an earlier keeper had begun to make it", line.name),
+        Ok(()) => log::info!("{} destroyed: whoever had begun to make it is dead", line.name),
         Err(error) => log::error!("cannot destroy {}: {error}", line.name),
     }
 }
 
-/// The templates of which a dead keeper left a reservation without a disposable.
-fn wanted_by_the_dead(shared: &Shared) -> HashSet<QubeName> {
-    let is_left = |template: &QubeName| {
-        let Ok(queue) = shared.queue(template) else { return false };
-        [Place::Starting, Place::Claimed, Place::Done].into_iter().any(|place| {
-            let listed = queue.list(place).unwrap_or_default();
-            listed.iter().any(|file| file.entry.is_none() && Reservation::starter(&file.file).is_some())
-        })
-    };
-    Queue::templates(&shared.config.queue).unwrap_or_default().into_iter().filter(is_left).collect()
+fn disposables(shared: &Shared) -> Result<Vec<QubeLine>, AdminError> {
+    Ok(shared.admin.list()?.into_iter().filter(|line| line.class == QubeClass::DispVM).collect())
 }
 
-fn disposables(shared: &Shared) -> Vec<QubeLine> {
-    match shared.admin.list() {
-        Ok(lines) => lines.into_iter().filter(|line| line.class == QubeClass::DispVM).collect(),
-        Err(error) => {
-            log::warn!("cannot list the qubes: {error}");
-            Vec::new()
-        }
-    }
-}
-
-/// Whether it is an unnamed disposable of one of these templates; named ones are never ours (M4).
-fn is_of(shared: &Shared, qube: &QubeRef, templates: &HashSet<QubeName>) -> bool {
-    if templates.is_empty() {
-        return false;
-    }
+/// Whether it is an unnamed disposable of this template; named ones are never ours (M4).
+fn is_of(shared: &Shared, qube: &QubeRef, template: &QubeName) -> bool {
     let property = |name| shared.admin.property_get(qube, name);
     property("auto_cleanup").is_ok_and(|value| value.is_true())
-        && property("template")
-            .is_ok_and(|value| value.value.parse().is_ok_and(|name| templates.contains(&name)))
+        && property("template").is_ok_and(|value| value.value == template.as_str())
 }
 
 fn is_known(shared: &Shared, name: &QubeName) -> bool {
@@ -181,3 +169,4 @@ pub(crate) fn is_outdated(shared: &Shared, template: &QubeName) -> Option<bool> 
 
 /// Longer than anybody leaves between creating a disposable and starting it.
 const MOMENTS: Duration = Duration::from_secs(5);
+const LOOKS: usize = 3;

@@ -8,10 +8,10 @@ use crate::{Shared, WHO};
 use admin::{AdminError, ErrorClass};
 use disposable::entry::Entry;
 use disposable::keeper::Failure;
-use disposable::queue::{Place, Queue, Reservation, Standing};
+use disposable::queue::{Place, Queue, Reservation, Standing, StartFailure};
 use hypervisor::Hypervisor;
 use names::{DomId, Generation, QubeName, QubeRef, Uuid};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,14 +29,21 @@ pub(crate) fn in_background(
     let (nudge, nudges) = mpsc::channel();
     let own = nudge.clone();
     let label = reservation.label.clone();
-    let failed =
-        Reason::StartFailed { template: template.clone(), label: label.clone(), failure: Failure::Start };
+    let failed = Reason::StartFailed {
+        template: template.clone(),
+        label: label.clone(),
+        failure: Some(Failure::Start),
+    };
     let work = move || {
         let reason = match make(&shared, &template, &reservation, (&own, &nudges)) {
             Ok(()) => Reason::Started { template, label },
-            Err((failure, error)) => {
-                shared.tell(Event::now(WHO, "not-preloaded", template.as_str(), error));
-                Reason::StartFailed { template, label, failure }
+            Err(failed) => {
+                shared.tell(Event::now(WHO, "not-preloaded", template.as_str(), failed.to_string()));
+                Reason::StartFailed {
+                    template,
+                    label,
+                    failure: Some(failed.kind).filter(|_| !failed.was_taken),
+                }
             }
         };
         // The keeper that no longer listens is about to end.
@@ -48,7 +55,23 @@ pub(crate) fn in_background(
     nudge
 }
 
-type Failed = (Failure, String);
+/// Why a disposable was not made.
+#[derive(Debug)]
+struct Failed {
+    kind: Failure,
+    /// With its object, after "cannot".
+    step: String,
+    cause: String,
+    /// Its reservation was taken away meanwhile, and its disposable perhaps killed: nothing is wrong with the template.
+    was_taken: bool,
+}
+
+impl Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.step, self.cause)
+    }
+}
+
 type Nudges<'a> = (&'a Sender<Nudge>, &'a Receiver<Nudge>);
 
 fn make(
@@ -79,12 +102,38 @@ fn make(
                 ),
             };
             shared.tell(event.since(begun).with("ready", ready));
+            if let Err(error) = queue.forget_failure() {
+                log::warn!("cannot forget the last failure of {template}: {error}");
+            }
             Ok(())
         }
-        Err(error) => {
+        Err(mut failed) => {
+            failed.was_taken = matches!(queue.standing(reservation), Ok(Standing::Gone));
+            // Before it leaves the queue: whoever sees that none starts any more finds the reason.
+            remember(&queue, template, &failed);
             undo(shared, reservation, &queue, created);
-            Err(error)
+            Err(failed)
         }
+    }
+}
+
+/// Keeps the reason for whoever asks why so few wait.
+fn remember(queue: &Queue, template: &QubeName, failed: &Failed) {
+    if failed.was_taken {
+        return;
+    }
+    let remedy = match failed.kind {
+        Failure::Check => format!(
+            "\"qvm-dispvm doctor {template}\" tells what {template} lacks; else \"qvm-dispvm run --dispvm={template} systemd-analyze blame\" tells what is slow"
+        ),
+        Failure::Start => {
+            format!("qubesd's journal tells more; \"qvm-dispvm run --dispvm={template} true\" tries one")
+        }
+    };
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+    let failure = StartFailure { time, step: failed.step.clone(), cause: failed.cause.clone(), remedy };
+    if let Err(error) = queue.note_failure(&failure) {
+        log::warn!("cannot note the failure for {template}: {error}");
     }
 }
 
@@ -114,7 +163,7 @@ fn bring_up(
     created: &mut Option<Uuid>,
     nudges: Nudges<'_>,
 ) -> Result<(QubeName, Made), Failed> {
-    check::unsupported(shared, template).map_err(|missing| (Failure::Check, missing))?;
+    check::unsupported(shared, template).map_err(|missing| unhealthy("preload", template, missing))?;
     // Read before the disposable exists: what changes meanwhile makes it stale.
     let generation =
         queue.generation().map_err(|error| failure("read the generation of", template, error))?;
@@ -138,7 +187,7 @@ fn bring_up(
     }
     let still_waits = || matches!(queue.standing(reservation), Ok(Standing::Waiting));
     let verdict = check::healthy(shared, &name, template, nudges, still_waits)
-        .map_err(|cause| (Failure::Check, format!("cannot check {name}: {cause}")))?;
+        .map_err(|cause| unhealthy("check", &name, cause))?;
     if matches!(verdict, Verdict::Moved) && making.next()? == Next::HandOver {
         return making.hand_over(&entry);
     }
@@ -231,5 +280,14 @@ fn domid_of(shared: &Shared, name: &QubeName) -> Option<DomId> {
 }
 
 fn failure(step: &str, object: &dyn Display, cause: impl Display) -> Failed {
-    (Failure::Start, format!("cannot {step} {object}: {cause}"))
+    Failed {
+        kind: Failure::Start,
+        step: format!("{step} {object}"),
+        cause: cause.to_string(),
+        was_taken: false,
+    }
+}
+
+fn unhealthy(step: &str, object: &dyn Display, cause: impl Display) -> Failed {
+    Failed { kind: Failure::Check, ..failure(step, object, cause) }
 }

@@ -19,8 +19,8 @@ pub(crate) enum Reason {
     Moved,
     /// A disposable was made and waits.
     Started { template: QubeName, label: String },
-    /// A disposable could not be made; the thread that tried has said why.
-    StartFailed { template: QubeName, label: String, failure: Failure },
+    /// A disposable could not be made; the thread that tried has said why. Without a failure it was taken away meanwhile.
+    StartFailed { template: QubeName, label: String, failure: Option<Failure> },
     /// A disposable could not be destroyed.
     NotDestroyed { template: QubeName, place: Place, file: String },
     /// Something happened to a qube.

@@ -12,7 +12,8 @@ fn top() -> PathBuf {
 
 /// The pages at the top and in docs/, with their blocks.
 fn pages() -> Vec<(PathBuf, Vec<Block>)> {
-    let in_directory = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let in_directory =
+        |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = in_directory(top()).chain(in_directory(top().join("docs"))).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     paths.sort();
@@ -29,7 +30,10 @@ fn each_block_says_where_it_is_run() {
             assert!(matches!(block.kind.as_str(), "sh" | "sh dom0" | "text"), "{place}: {:?}", block.kind);
             if block.kind == "sh dom0" {
                 let page = path.file_name().unwrap().to_str().unwrap();
-                assert!(prove.contains(&format!("run_page docs/{page}")), "{place}: rpm/prove does not run it");
+                assert!(
+                    prove.contains(&format!("run_page docs/{page}")),
+                    "{place}: rpm/prove does not run it"
+                );
             }
         }
     }

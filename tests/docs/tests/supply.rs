@@ -51,7 +51,8 @@ fn licences_sources_and_bans() {
         let licence = package["license"].as_str().unwrap_or_default();
         assert!(is_allowed(licence, &allowed), "{name}: licence {licence:?}");
         assert!(!banned.contains(&name), "{name} is banned");
-        let is_macro = package["targets"].as_array().unwrap().iter().any(|target| target["kind"][0] == "proc-macro");
+        let is_macro =
+            package["targets"].as_array().unwrap().iter().any(|target| target["kind"][0] == "proc-macro");
         assert!(!is_macro, "{name} is a procedural macro");
         let source = package["source"].as_str();
         assert!(source.is_none_or(|source| source.starts_with("registry+")), "{name} is from {source:?}");

@@ -5,7 +5,7 @@ use crate::{Failure, Outcome, sight, template};
 use admin::Client;
 use disposable::config::Config;
 use disposable::entry::Entry;
-use disposable::queue::{KeeperLock, Place, Queue};
+use disposable::queue::{KeeperLock, Place, Queue, StartFailure};
 use names::QubeName;
 use policy::SystemInfo;
 use serde_json::{Value, json};
@@ -30,6 +30,8 @@ struct Row {
     /// Of those that wait or start, in KiB, where qubesd tells.
     memory: Option<u64>,
     trouble: Option<String>,
+    /// Why the last start failed, if none has succeeded since; and how many seconds ago.
+    failure: Option<(StartFailure, u64)>,
 }
 
 pub(crate) fn outcome(scope: &Scope) -> Result<Outcome, Failure> {
@@ -57,6 +59,10 @@ pub(crate) fn page(scope: &Scope, config: &Config) -> Result<String, Failure> {
     rows.iter().for_each(|row| text.push_str(&row.line()));
     for row in rows {
         text.extend(row.trouble.map(|trouble| format!("{}: {trouble}\n", row.template)));
+        text.extend(row.failure.map(|(failure, age)| {
+            let StartFailure { step, cause, remedy, .. } = failure;
+            format!("{}: last failure {age} s ago: cannot {step}: {cause}; {remedy}\n", row.template)
+        }));
     }
     if !keeper {
         text.push_str(&format!(
@@ -119,13 +125,17 @@ fn row(scope: &Scope, config: &Config, keeper: bool, template: &QubeName) -> io:
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let ages: Vec<u64> = fresh.iter().map(|entry| now.saturating_sub(entry.created)).collect();
         row.ages = ages.iter().max().copied().zip(ages.iter().min().copied());
+        row.failure =
+            queue.last_failure()?.map(|failure| (failure.clone(), now.saturating_sub(failure.time)));
         row.ready = fresh.iter().map(|entry| entry.name.to_string()).collect();
     }
     let wanting = row.max.is_some_and(|max| max > row.ready.len());
     if wanting && row.trouble.is_none() {
         row.trouble = match template::lacks(&admin, template) {
             Ok(missing) if !missing.is_empty() => Some(template::lacking(template, &missing)),
-            _ if keeper && row.starting == 0 => Some(format!("fewer wait than are to; {}", log_of(scope))),
+            _ if keeper && row.starting == 0 && row.failure.is_none() => {
+                Some(format!("fewer wait than are to; {}", log_of(scope)))
+            }
             _ => None,
         };
     }
@@ -173,6 +183,9 @@ impl Row {
             "starting": self.starting, "claimed": self.claimed, "used": self.used, "done": self.done,
             "oldest_s": self.ages.map(|(old, _)| old), "newest_s": self.ages.map(|(_, new)| new),
             "memory_kib": self.memory, "trouble": self.trouble,
+            "failure": self.failure.as_ref().map(|(failure, age)| json!({
+                "age_s": age, "time": failure.time, "step": failure.step, "cause": failure.cause, "remedy": failure.remedy,
+            })),
         })
     }
 }

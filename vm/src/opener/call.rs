@@ -1,5 +1,6 @@
 //! One call through qrexec-client-vm: what goes out, what comes back, how it ends.
 
+use super::words::Words;
 use crate::exit_code;
 use crate::signals::{self, Signals, Waker};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -29,7 +30,12 @@ pub(super) struct Payload {
 
 pub(super) enum Ended {
     /// With this code; `sent_whole` tells whether all that was to be sent has been taken.
-    Exit { code: u8, sent_whole: bool },
+    Exit {
+        code: u8,
+        sent_whole: bool,
+        /// What was said on the way, sanitised, if that was listened to.
+        words: Vec<String>,
+    },
     /// We were asked to end by this signal.
     Signal(i32),
 }
@@ -38,19 +44,29 @@ pub(super) struct Call {
     child: Child,
     stdin: ChildStdin,
     stdout: ChildStdout,
+    words: Option<Words>,
     payload: Payload,
 }
 
 impl Call {
-    /// Starts `client -- target service` without a shell.
-    pub(super) fn start(client: &Path, target: &OsStr, service: &str, payload: Payload) -> io::Result<Self> {
+    /// Starts `client -- target service` without a shell. With `listen`, what it says on standard error is collected
+    /// beside being passed on.
+    pub(super) fn start(
+        client: &Path,
+        target: &OsStr,
+        service: &str,
+        payload: Payload,
+        listen: bool,
+    ) -> io::Result<Self> {
         let mut child = Command::new(client)
             .arg("--")
             .arg(target)
             .arg(service)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(if listen { Stdio::piped() } else { Stdio::inherit() })
             .spawn()?;
+        let words = child.stderr.take().and_then(|stderr| Words::listen(stderr).ok());
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
@@ -59,7 +75,7 @@ impl Call {
                 // The usual size serves too.
             }
         }
-        Ok(Self { child, stdin, stdout, payload })
+        Ok(Self { child, stdin, stdout, words, payload })
     }
 
     /// Carries the call through. `accept` gets what comes back; `sent` is told the size of the file once all has gone out.
@@ -71,13 +87,16 @@ impl Call {
         accept: &mut dyn FnMut(&[u8]) -> io::Result<()>,
         sent: &dyn Fn(u64),
     ) -> Result<Ended, CallError> {
-        let Self { mut child, stdin, stdout, payload } = self;
+        let Self { mut child, stdin, stdout, words, payload } = self;
         let waker = signals.waker().map_err(CallError::System);
-        let result = waker
+        let mut result = waker
             .and_then(|waker| send_aside(stdin, payload, waker).map_err(CallError::System))
             .and_then(|sending| exchange(&mut child, &sending, stdout, signals, accept, sent));
         if !matches!(result, Ok(Ended::Exit { .. })) {
             stop(&mut child, signals);
+        }
+        if let (Ok(Ended::Exit { words: collected, .. }), Some(words)) = (&mut result, words) {
+            *collected = words.collected();
         }
         result
     }
@@ -114,7 +133,7 @@ fn exchange(
             // Should another process have inherited its output, we do not wait for that one for long.
             if stdout.is_none() || last_news.elapsed() > PATIENCE {
                 let sent_whole = matches!(report, Some(Sent::Whole(_)));
-                return Ok(Ended::Exit { code: exit_code::of(status), sent_whole });
+                return Ok(Ended::Exit { code: exit_code::of(status), sent_whole, words: Vec::new() });
             }
         }
         let timeout = gone.map(|_| PATIENCE / 4);

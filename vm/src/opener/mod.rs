@@ -1,33 +1,43 @@
 //! qvm-open-in-vm and qvm-open-in-dvm: open files and URLs in another qube and take edited files back.
 
 mod call;
+mod desktop;
 mod keep;
+mod notices;
+mod opening;
 mod original;
 mod question;
 mod reception;
 mod settings;
+mod settling;
 mod story;
+mod words;
 
 use crate::command_line::{Order, Program, Request, parse};
-use crate::decision::{Decision, Reason, Returned, decide, exit_code};
-use crate::exit_code::{FAILURE, REFUSED, SUCCESS, USAGE, of_signal};
-use crate::name_field;
+use crate::decision::{Decision, Returned};
+use crate::emptied::Emptied;
+use crate::exit_code::{FAILURE, SUCCESS, USAGE, of_signal};
 use crate::say::{line, say};
-use crate::shown::shown;
 use crate::signals::Signals;
-use crate::subject::{Subject, SubjectError, classify};
-use crate::url::Url;
-use call::{Call, Ended, Payload};
-use original::{Original, OriginalError};
+use crate::subject::{Subject, classify};
+use notices::Notices;
+use opening::{Done, Opening};
+use original::Original;
 use reception::Reception;
 use settings::Settings;
-use std::ffi::{OsStr, OsString};
-use std::fmt::{self, Display, Formatter};
+use settling::Settling;
+use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use story::{Beginning, News, Progress, Summary};
 
 /// The whole program; the result is its exit code.
 pub(crate) fn main(program: Program, args: &[OsString]) -> u8 {
+    let settings = Settings::from_environment();
+    let notices = Notices::new(program.name(), &settings);
     let order = match parse(program, args) {
         Ok(Request::Open(order)) => order,
         Ok(Request::Help) => {
@@ -35,209 +45,117 @@ pub(crate) fn main(program: Program, args: &[OsString]) -> u8 {
             return SUCCESS;
         }
         Err(error) => {
-            say(program.name(), &format_args!("{error}; {}", program.usage()));
+            notices.say(&format_args!("{error}; {}", program.usage()));
+            notices.end(&"nothing was opened", false);
             return USAGE;
         }
     };
-    match Opener::new(program, &order) {
-        Ok(opener) => opener.open_all(),
+    match Signals::install() {
+        Ok(signals) => Opener { order: &order, settings, notices, signals }.open_all(),
         Err(error) => {
-            say(program.name(), &error);
+            say(program.name(), &format_args!("cannot set up signal handlers: {error}"));
             FAILURE
         }
     }
+}
+
+/// Takes these portions as a reply to a call for the file at `path` that ended with `code`, and does with it what is done
+/// then: the receiving end without the call. The word `emptied` means an emptied file. Whether the file was replaced.
+pub(crate) fn take_reply(path: &Path, portions: &[&[u8]], code: u8, emptied: Emptied) -> io::Result<bool> {
+    let original = Original::open(path).map_err(|error| io::Error::other(error.to_string()))?;
+    let settings = Settings::from_environment();
+    let mut reception = Reception::new(&original, false, emptied, &settings);
+    let whole = portions.iter().try_for_each(|portion| reception.accept(portion)).is_ok();
+    let returned = Returned {
+        code: if whole { code } else { FAILURE },
+        received: reception.received(),
+        view_only: false,
+        sent_whole: true,
+        kept_whole: reception.is_whole(),
+        beside: reception.is_beside(),
+        original: original.standing(),
+    };
+    let settling = Settling { settings: &settings, notices: &Notices::mute() };
+    Ok(settling.settle(&original, reception, returned).0 == Decision::Replace)
 }
 
 struct Opener<'a> {
-    name: &'static str,
     order: &'a Order,
     settings: Settings,
+    notices: Notices,
     signals: Signals,
 }
 
-impl<'a> Opener<'a> {
-    fn new(program: Program, order: &'a Order) -> Result<Self, OpenError> {
-        let signals = Signals::install().map_err(|cause| OpenError::Start("signal handlers", cause))?;
-        Ok(Self { name: program.name(), order, settings: Settings::from_environment(), signals })
-    }
-
-    /// Every word is checked before the first call is made; one that names nothing does not stop the others. They are
-    /// opened one after another. The first exit code that is not 0 is the result (L5).
+impl Opener<'_> {
+    /// Every word is checked before the first call is made; one that names nothing does not stop the others. A few
+    /// are open at a time, in the order of the command line. The first exit code in that order that is not 0 is the
+    /// result (L5).
     fn open_all(&self) -> u8 {
+        self.notices.begin(&Beginning(self.order));
         let checked: Vec<_> = self.order.subjects.iter().map(|word| self.check(word)).collect();
-        if checked.iter().any(Result::is_ok) {
+        if checked.iter().any(Option::is_some) {
             if let Err(error) = question::ask_if_nested(self.order, &self.settings) {
-                self.say(&error);
+                self.notices.say(&error);
+                self.notices.end(&"nothing was opened", false);
                 return FAILURE;
             }
         }
-        let mut result = SUCCESS;
-        for subject in checked {
-            let code = match subject {
-                Ok(subject) => self.open(&subject),
-                Err(code) => code,
-            };
-            if result == SUCCESS {
-                result = code;
-            }
-            if let Some(signal) = self.signals.caught() {
-                return of_signal(signal);
-            }
+        let all = self.open_some_at_once(&checked);
+        if let Some(signal) = self.signals.caught() {
+            return of_signal(signal);
         }
-        result
+        self.notices.end(&Summary { order: self.order, all: &all }, all.len() > 1);
+        all.iter().map(|done| done.code).find(|&code| code != SUCCESS).unwrap_or(SUCCESS)
     }
 
-    fn check(&self, word: &OsStr) -> Result<Subject, u8> {
-        let checked = classify(word).map_err(OpenError::Subject).and_then(|subject| {
-            if let Subject::File(path) = &subject {
-                Original::open(path).map_err(OpenError::Original)?;
-            }
-            Ok(subject)
-        });
-        checked.map_err(|error| {
-            self.say(&error);
-            FAILURE
-        })
+    fn check(&self, word: &OsString) -> Option<Subject> {
+        let subject = classify(word).map_err(|error| self.notices.say(&error)).ok()?;
+        if let Subject::File(path) = &subject {
+            Original::open(path).map_err(|error| self.notices.say(&error)).ok()?;
+        }
+        Some(subject)
     }
 
-    fn open(&self, subject: &Subject) -> u8 {
-        let opened = match subject {
-            Subject::Url(url) => self.open_url(url),
-            Subject::File(path) => {
-                Original::open(path).map_err(OpenError::Original).and_then(|file| self.open_file(file))
-            }
-        };
-        opened.unwrap_or_else(|error| {
-            self.say(&error);
-            FAILURE
-        })
-    }
-
-    fn open_url(&self, url: &Url) -> Result<u8, OpenError> {
-        let call =
-            self.call("qubes.OpenURL", Payload { head: format!("{}\n", url.as_str()).into(), body: None })?;
-        let ended = call.run(&self.signals, &mut |_| Ok(()), &|_| {});
-        Ok(match ended.map_err(OpenError::Call)? {
-            Ended::Exit { code, .. } => {
-                self.tell_failure(code, OsStr::new(url.as_str()));
-                code
-            }
-            Ended::Signal(signal) => of_signal(signal),
-        })
-    }
-
-    fn open_file(&self, original: Original) -> Result<u8, OpenError> {
-        let view_only = self.order.view_only;
-        let head = name_field::encode(original.name().as_bytes(), view_only).to_vec();
-        let body = original.content().map_err(|cause| OpenError::Start("the file", cause))?;
-        let mut reception = Reception::new(&original, view_only, &self.settings);
-        let call = self.call("qubes.OpenInVM", Payload { head, body: Some(body) })?;
-        let story = |bytes| self.story(&story::Sent(bytes));
-        let ended = call.run(&self.signals, &mut |bytes| reception.accept(bytes), &story);
-        let (code, sent_whole) = match ended {
-            Ok(Ended::Exit { code, sent_whole }) => (code, sent_whole),
-            // The user's wish: nothing of it stays, and the original was not touched.
-            Ok(Ended::Signal(signal)) => return Ok(of_signal(signal)),
-            Err(error) if reception.received() == 0 => return Err(OpenError::Call(error)),
-            Err(error) => {
-                self.say(&error);
-                (FAILURE, false)
-            }
-        };
-        self.settle(&original, reception, code, sent_whole)
-    }
-
-    /// The end of an opened file: the original is replaced, left alone, or what came back is kept beside it.
-    fn settle(
-        &self,
-        original: &Original,
-        reception: Reception,
-        code: u8,
-        sent_whole: bool,
-    ) -> Result<u8, OpenError> {
-        let received = reception.received();
-        let returned = Returned {
-            code,
-            received,
-            view_only: self.order.view_only,
-            sent_whole,
-            kept_whole: reception.is_whole(),
-            beside: reception.is_beside(),
-            original: original.standing(),
-        };
-        let mut decision = decide(returned);
-        let mut file = reception.into_file();
-        if decision == Decision::Replace {
-            if let Some(spot) = &mut file {
-                match original.replace(&spot.guard, &spot.file) {
-                    Ok(()) => spot.guard.release(),
-                    Err(cause) => {
-                        self.say(&format_args!("cannot replace {}: {cause}", shown(original.path())));
-                        decision = Decision::Keep(Reason::ReplaceFailed);
-                    }
+    fn open_some_at_once(&self, checked: &[Option<Subject>]) -> Vec<Done> {
+        let next = AtomicUsize::new(0);
+        let all = Mutex::new(vec![Done::FAILED; checked.len()]);
+        let finished = AtomicUsize::new(checked.iter().filter(|subject| subject.is_none()).count());
+        let work = |signals: &Signals| {
+            let opening =
+                Opening { order: self.order, settings: &self.settings, notices: &self.notices, signals };
+            while signals.caught().is_none() {
+                let index = next.fetch_add(1, Ordering::SeqCst);
+                let Some(subject) = checked.get(index) else { return };
+                let Some(subject) = subject else { continue };
+                let done = opening.open(subject);
+                if let Some(slot) = all.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+                    *slot = done;
+                }
+                let progress = Progress(finished.fetch_add(1, Ordering::SeqCst) + 1, checked.len());
+                if checked.len() > 1 && signals.caught().is_none() {
+                    let word = self.order.subjects.get(index).map(OsString::as_os_str).unwrap_or_default();
+                    self.notices.progress(&progress, &News { word, done });
                 }
             }
-        }
-        match (decision, file) {
-            (Decision::Keep(reason), Some(spot)) => {
-                let kept = keep::keep(spot.guard, original.file_name());
-                self.say(&story::Kept { reason, original: original.path(), kept: &kept, received });
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.settings.at_once.min(checked.len()) {
+                if let Err(error) = self.add_worker(scope, &work) {
+                    self.notices.say(&format_args!("fewer files are open at once: {error}"));
+                }
             }
-            _ => self.tell_failure(code, original.name()),
-        }
-        self.story(&story::End { decision, received, name: original.name() });
-        Ok(exit_code(code, decision))
+            work(&self.signals);
+        });
+        all.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, service: &'static str, payload: Payload) -> Result<Call, OpenError> {
-        let client = self.settings.client().ok_or(OpenError::NoClient)?;
-        Call::start(&client, &self.order.target, service, payload)
-            .map_err(|cause| OpenError::Client(client.display().to_string(), cause))
-    }
-
-    fn tell_failure(&self, code: u8, what: &OsStr) {
-        let what = shown(what);
-        if code == REFUSED {
-            self.say(&format_args!("refused: {what} may not be opened in {}", shown(&self.order.target)));
-        } else if code != SUCCESS {
-            self.say(&format_args!("{what} in {}: {}", shown(&self.order.target), story::Meaning(code)));
-        }
-    }
-
-    fn say(&self, message: &dyn Display) {
-        say(self.name, message);
-    }
-
-    fn story(&self, message: &dyn Display) {
-        if self.settings.story {
-            line(message);
-        }
-    }
-}
-
-/// Why nothing could be opened.
-#[derive(Debug)]
-enum OpenError {
-    Start(&'static str, io::Error),
-    Subject(SubjectError),
-    Original(OriginalError),
-    NoClient,
-    Client(String, io::Error),
-    Call(call::CallError),
-}
-
-impl Display for OpenError {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start(what, cause) => write!(f, "cannot set up {what}: {cause}"),
-            Self::Subject(error) => error.fmt(f),
-            Self::Original(error) => error.fmt(f),
-            Self::NoClient => f.write_str(
-                "qrexec-client-vm is not installed in this qube (looked beside this program, in /run/qubes/bin, \
-                 /usr/lib/qubes and /usr/bin)",
-            ),
-            Self::Client(path, cause) => write!(f, "cannot start {path}: {cause}"),
-            Self::Call(error) => error.fmt(f),
-        }
+    fn add_worker<'scope>(
+        &self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        work: &'scope (impl Fn(&Signals) + Sync),
+    ) -> io::Result<()> {
+        let signals = self.signals.for_another_thread()?;
+        thread::Builder::new().name("open".into()).spawn_scoped(scope, move || work(&signals))?;
+        Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! The user's own file: opened once, remembered as it was, replaced only if it still is so (promise P12).
 
-use super::keep::TemporaryFile;
 use crate::decision::Standing;
 use crate::shown::shown;
 use crate::subject::other_scheme;
@@ -96,12 +95,16 @@ impl Original {
         }
     }
 
-    /// Puts `file` in the place of the original in one step, with its owner, attributes and mode where that is allowed
-    /// (M34). The content is on the disk before the name changes.
-    pub(super) fn replace(&self, temporary: &TemporaryFile, file: &File) -> io::Result<()> {
+    /// Makes `file` fit to take this one's place: owner, attributes and mode, where that is allowed (M34). Its content is
+    /// on the disk then.
+    pub(super) fn prepare(&self, file: &File) -> io::Result<()> {
         self.pass_on_attributes(file)?;
-        file.sync_all()?;
-        fs::rename(temporary.path(), &self.path)?;
+        file.sync_all()
+    }
+
+    /// Puts the prepared file at `path`, in the same directory, in the place of the original in one step.
+    pub(super) fn replace_by(&self, path: &Path) -> io::Result<()> {
+        fs::rename(path, &self.path)?;
         if File::open(self.directory()).and_then(|directory| directory.sync_all()).is_err() {
             // Some file systems cannot do this for directories. The new content is safe; the renaming follows.
         }
@@ -214,7 +217,9 @@ impl Display for OriginalError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keep::TemporaryFile;
     use super::*;
+    use std::io::Write;
 
     fn error(path: &Path) -> String {
         Original::open(path).err().unwrap().to_string()
@@ -244,10 +249,11 @@ mod tests {
         let original = Original::open(&link).unwrap();
         assert_eq!((original.name(), original.file_name()), (OsStr::new("link"), OsStr::new("real")));
         assert_eq!(original.standing(), Standing::Same);
-        let (mut temporary, file) = TemporaryFile::create(original.directory()).unwrap();
-        fs::write(temporary.path(), "new").unwrap();
-        original.replace(&temporary, &file).unwrap();
-        temporary.release();
+        let (temporary, mut file) = TemporaryFile::create(original.directory()).unwrap();
+        file.write_all(b"new").unwrap();
+        original.prepare(&file).unwrap();
+        original.replace_by(&temporary.keep(&file, original.file_name()).unwrap()).unwrap();
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 2);
         assert_eq!(fs::read_to_string(&link).unwrap(), "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&real).unwrap().mode() & 0o7777, 0o640);
@@ -259,5 +265,23 @@ mod tests {
         assert_eq!(original.standing(), Standing::Changed);
         fs::remove_file(&real).unwrap();
         assert_eq!(original.standing(), Standing::Gone);
+    }
+
+    #[test]
+    fn m34_the_owner_is_kept_or_trusted_with_no_more() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("a");
+        fs::write(&path, "old").unwrap();
+        if std::os::unix::fs::chown(&path, Some(65_534), Some(65_533)).is_err() {
+            eprintln!("skipped: only root may give a file away");
+            return;
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o4750)).unwrap();
+        let original = Original::open(&path).unwrap();
+        let (temporary, file) = TemporaryFile::create(top.path()).unwrap();
+        original.prepare(&file).unwrap();
+        original.replace_by(&temporary.keep(&file, original.file_name()).unwrap()).unwrap();
+        let data = fs::metadata(&path).unwrap();
+        assert_eq!((data.uid(), data.gid(), data.mode() & 0o7777), (65_534, 65_533, 0o4750));
     }
 }

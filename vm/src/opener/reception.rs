@@ -3,6 +3,7 @@
 use super::keep::TemporaryFile;
 use super::original::Original;
 use super::settings::Settings;
+use crate::emptied::Emptied;
 use crate::landing::{Landing, Spot};
 use std::io;
 
@@ -14,15 +15,18 @@ pub(super) struct Reception {
     received: u64,
     limit: u64,
     whole: bool,
+    emptied: Emptied,
+    /// The beginning of the reply, a little more than means "emptied".
+    begin: Vec<u8>,
 }
 
 impl Reception {
-    pub(super) fn new(original: &Original, view_only: bool, settings: &Settings) -> Self {
+    pub(super) fn new(original: &Original, view_only: bool, emptied: Emptied, settings: &Settings) -> Self {
         let mut directories = vec![original.directory().to_owned()];
-        directories.extend(settings.home.clone());
-        directories.push("/tmp".into());
-        let landing = Landing::new(directories, TemporaryFile::create);
-        Self { landing, view_only, received: 0, limit: settings.reply_limit(original.size()), whole: true }
+        directories.extend(settings.refuges());
+        let landing = Landing::new(directories, TemporaryFile::create).sparing();
+        let limit = settings.reply_limit(original.size());
+        Self { landing, view_only, received: 0, limit, whole: true, emptied, begin: Vec::new() }
     }
 
     /// Takes some more bytes. After an error no more are wanted; what came before is kept.
@@ -30,6 +34,8 @@ impl Reception {
         if self.view_only {
             return Ok(());
         }
+        let wanted = (self.emptied.reply().len() + 1).saturating_sub(self.begin.len());
+        self.begin.extend(bytes.iter().take(wanted));
         self.received += bytes.len() as u64;
         let taken = if self.received > self.limit {
             Err(io::Error::other(format!("more than {} bytes came back", self.limit)))
@@ -48,6 +54,11 @@ impl Reception {
     /// Whether all that came is in the file.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    /// Whether all that came says that the file is empty now.
+    pub(super) fn is_emptied(&self) -> bool {
+        self.begin == self.emptied.reply()
     }
 
     /// Whether the file, if there is one, is in the directory of the original.

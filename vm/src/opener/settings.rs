@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// A reply may be this large, or [`REPLY_FACTOR`] times what was sent: a hostile service is not to fill the disk (S10).
 const REPLY_FLOOR: u64 = 4 << 30;
 const REPLY_FACTOR: u64 = 4;
+/// Each open file is a disposable with its memory; dom0 has a limit of its own (promise P13).
+const AT_ONCE: usize = 3;
+const MOST_AT_ONCE: usize = 16;
 
 pub(super) struct Settings {
     /// `QREXEC_CLIENT_VM`: the program that makes calls.
@@ -22,20 +25,32 @@ pub(super) struct Settings {
     pub(super) home: Option<PathBuf>,
     /// `QUBES_OPEN_MAX_REPLY`: the most bytes that are taken back.
     reply_limit: Option<u64>,
+    /// `QUBES_OPEN_AT_ONCE`: how many files are open at the same time.
+    pub(super) at_once: usize,
     /// Programs that can ask the user, best first.
     pub(super) dialogs: Vec<PathBuf>,
+    /// `QUBES_OPEN_NOTIFY`, else the usual ones: programs that can show a notification, best first.
+    pub(super) notifiers: Vec<PathBuf>,
+    /// `DISPLAY` or `WAYLAND_DISPLAY`: whether there is a desktop.
+    pub(super) desktop: bool,
 }
 
 impl Settings {
     pub(super) fn from_environment() -> Self {
         let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let given = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let usual = || vec!["/usr/bin/notify-send".into(), "/usr/bin/gdbus".into()];
+        let at_once = env::var("QUBES_OPEN_AT_ONCE").ok().and_then(|text| text.parse().ok());
         Self {
             client: absolute("QREXEC_CLIENT_VM"),
             own_path: own_path(),
             service: env::var_os("QREXEC_SERVICE_FULL_NAME"),
-            story: env::var_os("QUBES_STORY").is_some_and(|value| !value.is_empty()),
+            story: given("QUBES_STORY"),
             home: absolute("HOME"),
             reply_limit: env::var("QUBES_OPEN_MAX_REPLY").ok().and_then(|text| text.parse().ok()),
+            at_once: at_once.unwrap_or(AT_ONCE).clamp(1, MOST_AT_ONCE),
+            notifiers: absolute("QUBES_OPEN_NOTIFY").map_or_else(usual, |path| vec![path]),
+            desktop: given("DISPLAY") || given("WAYLAND_DISPLAY"),
             dialogs: vec!["/usr/bin/zenity".into(), "/usr/bin/kdialog".into()],
         }
     }
@@ -52,6 +67,11 @@ impl Settings {
             .chain(usual)
             .map(|directory| directory.join("qrexec-client-vm"))
             .find(|path| is_program(path))
+    }
+
+    /// Where an edit goes that cannot stay beside its original.
+    pub(super) fn refuges(&self) -> Vec<PathBuf> {
+        self.home.iter().cloned().chain(["/tmp".into()]).collect()
     }
 
     /// The most bytes that are taken back for a file of `size` bytes.

@@ -1,11 +1,101 @@
 //! The words in which a call's end is told.
 
+use super::opening::{Done, Outcome};
+use crate::command_line::Order;
 use crate::decision::{Decision, Reason};
 use crate::exit_code::{FAILURE, LOST, NOT_FOUND, TROUBLE};
 use crate::shown::{grouped, shown};
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
+
+/// What is about to be opened, and where.
+pub(super) struct Beginning<'a>(pub(super) &'a Order);
+
+impl Display for Beginning<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(order) = self;
+        match order.subjects.as_slice() {
+            [one] => write!(f, "opening {}", Name(one))?,
+            several => write!(f, "opening {} files or links", several.len())?,
+        }
+        match order.target.to_str().unwrap_or_default() {
+            "@dispvm" => f.write_str(" in a disposable")?,
+            "@default" => f.write_str(" in another qube")?,
+            _ => write!(f, " in {}", shown(&order.target))?,
+        }
+        f.write_str(if order.view_only { ", to look at" } else { "" })
+    }
+}
+
+/// A word of the command line without the directories that nobody wants to read.
+struct Name<'a>(&'a OsStr);
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let is_url = self.0.as_encoded_bytes().windows(3).any(|part| part == b"://");
+        let name = if is_url { None } else { Path::new(self.0).file_name() };
+        shown(name.unwrap_or(self.0)).fmt(f)
+    }
+}
+
+/// How far a call for several files is.
+pub(super) struct Progress(pub(super) usize, pub(super) usize);
+
+impl Display for Progress {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} done", self.0, self.1)
+    }
+}
+
+/// What became of one of several.
+pub(super) struct News<'a> {
+    pub(super) word: &'a OsStr,
+    pub(super) done: Done,
+}
+
+impl Display for News<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Name(self.word))?;
+        match self.done.outcome {
+            Outcome::Opened => f.write_str(" was shown"),
+            Outcome::Unchanged => f.write_str(" is unchanged"),
+            Outcome::Replaced => f.write_str(" was edited"),
+            Outcome::Kept => f.write_str(" was edited, but not replaced"),
+            Outcome::Failed => f.write_str(" failed"),
+        }
+    }
+}
+
+/// The end of it all.
+pub(super) struct Summary<'a> {
+    pub(super) order: &'a Order,
+    pub(super) all: &'a [Done],
+}
+
+impl Display for Summary<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let ([word], [done]) = (self.order.subjects.as_slice(), self.all) {
+            return News { word, done: *done }.fmt(f);
+        }
+        write!(f, "{} files or links:", self.all.len())?;
+        let mut separator = " ";
+        for (outcome, text) in [
+            (Outcome::Replaced, "edited"),
+            (Outcome::Unchanged, "unchanged"),
+            (Outcome::Opened, "shown"),
+            (Outcome::Kept, "edited but not replaced"),
+            (Outcome::Failed, "failed"),
+        ] {
+            let count = self.all.iter().filter(|done| done.outcome == outcome).count();
+            if count > 0 {
+                write!(f, "{separator}{count} {text}")?;
+                separator = ", ";
+            }
+        }
+        Ok(())
+    }
+}
 
 /// All was sent.
 pub(super) struct Sent(pub(super) u64);
@@ -29,6 +119,7 @@ impl Display for End<'_> {
         match decision {
             Decision::Unchanged => f.write_str("unchanged"),
             Decision::Dropped => write!(f, "view only: {} is untouched", shown(name)),
+            Decision::Replace if *received == 0 => write!(f, "came back empty, {} replaced", shown(name)),
             Decision::Replace => write!(f, "got {} bytes back, {} replaced", grouped(*received), shown(name)),
             Decision::Keep(_) => {
                 write!(f, "got {} bytes back, {} is untouched", grouped(*received), shown(name))

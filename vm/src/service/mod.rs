@@ -7,6 +7,7 @@ pub(crate) mod wait;
 
 mod application;
 mod content;
+mod failure;
 mod holders;
 mod session;
 mod workspace;

@@ -1,12 +1,13 @@
 //! qubes.OpenInVM: takes a file from another qube, lets the user work on it, gives it back if it was changed
 //! (spec/open-file.md, section 2).
 
-use super::application::{ApplicationError, Ended, OpenWith, Output};
+use super::application::{Ended, OpenWith, Output};
 use super::content::{Change, Content, Digest};
+use super::failure::Failure;
 use super::holders::Holders;
-use super::session::{Session, Stop};
+use super::session::Session;
 use super::workspace::Workspace;
-use crate::exit_code::{FAILURE, SUCCESS, of_signal};
+use crate::exit_code::{FAILURE, SUCCESS};
 use crate::name_field::{NAME_FIELD, NameFieldError, NamedFile, decode};
 use crate::say::say;
 use crate::shown::grouped;
@@ -14,9 +15,10 @@ use names::{NameError, QubeName};
 use std::env;
 use std::fmt::{self, Display, Formatter};
 use std::fs::{File, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -34,10 +36,24 @@ pub(crate) fn main() -> u8 {
     }
 }
 
+/// Takes these bytes as a request, as far as name and file go, in a directory below `place`: name, whether it is only to be
+/// looked at, and the file's path and content while it is there. The receiving end without the call.
+pub(crate) fn take_request(place: &Path, request: &[u8]) -> Result<(String, bool, PathBuf, Vec<u8>), String> {
+    let (field, content) = request.split_first_chunk::<NAME_FIELD>().ok_or("too short")?;
+    let named = decode(field).map_err(|error| error.to_string())?;
+    let remote: QubeName = "work".parse().map_err(|error: NameError| error.to_string())?;
+    let mut landing = Workspace::landing_in(vec![place.to_owned()], &remote, &named.name);
+    landing.open().and_then(|()| landing.write(content)).map_err(|error| error.to_string())?;
+    let spot = landing.into_spot().ok_or("no file")?;
+    let file = spot.guard.file().to_owned();
+    let there = std::fs::read(&file).map_err(|error| error.to_string())?;
+    Ok((named.name, named.view_only, file, there))
+}
+
 fn serve() -> Result<u8, OpenError> {
     let remote = remote()?;
-    let session = Session::new().map_err(OpenError::System)?;
-    let open_with = OpenWith::from_environment().map_err(OpenError::Application)?;
+    let session = Session::new().map_err(Failure::System)?;
+    let open_with = OpenWith::from_environment().map_err(Failure::from)?;
     let named = receive_name(&session)?;
     let (workspace, content) = receive_content(&session, &remote, &named)?;
     say(PROGRAM, &format_args!("opening {} with {open_with}", named.name));
@@ -105,11 +121,11 @@ fn run(
         // Without it, daemons of the application are found by the file that they hold alone.
     }
     let application =
-        open_with.start(workspace.file().as_os_str(), Output::ToStderr).map_err(OpenError::Application)?;
+        open_with.start(workspace.file().as_os_str(), Output::ToStderr).map_err(Failure::from)?;
     let holders = Holders::of_file(workspace.file());
     let is_done = || content.is_touched(workspace.file());
     let held = || say(PROGRAM, &format_args!("waiting until {} is closed", named.name));
-    application.wait(session, &holders, &is_done, &held).map_err(OpenError::Stopped)
+    Ok(application.wait(session, &holders, &is_done, &held).map_err(Failure::from)?)
 }
 
 /// Sends the file if it was changed, whatever the application's exit code: the caller keeps it aside if that is not 0.
@@ -120,16 +136,23 @@ fn give_back(
     named: &NamedFile,
     ended: Ended,
 ) -> Result<u8, OpenError> {
+    if named.view_only {
+        return Ok(ended.code());
+    }
     let name = || named.name.clone();
     let failed = ended.code() != SUCCESS;
     match content.compare(workspace.file()).map_err(|cause| OpenError::Reread(name(), cause))? {
         Change::None => {}
         Change::Changed(file) => send(session, file)?,
-        Change::Emptied => {
-            // An empty reply means "unchanged" in this protocol (M33).
-            let text = "is empty now, which cannot be sent back: the original keeps its content";
-            say(PROGRAM, &format_args!("{} {text}", named.name));
-        }
+        Change::Emptied => match named.emptied {
+            Some(word) => stdout()?.write_all(word.reply()).map_err(OpenError::Reply)?,
+            None => {
+                // An empty reply means "unchanged" in the public protocol (M33).
+                let text =
+                    "is empty now, which the calling program cannot be told: the original keeps its content";
+                say(PROGRAM, &format_args!("{} {text}", named.name));
+            }
+        },
         Change::Gone if failed => say(PROGRAM, &OpenError::Gone(name())),
         Change::NoFile if failed => say(PROGRAM, &OpenError::NoFile(name())),
         Change::Gone => return Err(OpenError::Gone(name())),
@@ -140,65 +163,73 @@ fn give_back(
 
 /// Sends from a thread, so that signals and a caller that goes away are noticed meanwhile.
 fn send(session: &Session, mut file: File) -> Result<(), OpenError> {
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(OpenError::System)?;
-    let waker = session.waker().map_err(OpenError::System)?;
+    let mut stdout = stdout()?;
+    let waker = session.waker().map_err(Failure::System)?;
     let (report, reports) = channel();
     let body = move || {
-        let sent = io::copy(&mut file, &mut File::from(stdout));
+        let sent = io::copy(&mut file, &mut stdout);
         if report.send(sent).is_ok() {
             waker.wake();
         }
     };
-    thread::Builder::new().name("send".into()).spawn(body).map_err(OpenError::System)?;
+    thread::Builder::new().name("send".into()).spawn(body).map_err(Failure::System)?;
     loop {
         if let Ok(sent) = reports.try_recv() {
             return sent.map(|_| ()).map_err(OpenError::Reply);
         }
-        session.pause(None).map_err(OpenError::Stopped)?;
+        session.pause(None).map_err(Failure::from)?;
     }
 }
 
+/// Standard output without a buffer of ours.
+fn stdout() -> Result<File, Failure> {
+    io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Failure::System)
+}
+
 fn read(session: &Session, buffer: &mut [u8]) -> Result<usize, OpenError> {
-    session.read(buffer).map_err(OpenError::Stopped)?.map_err(OpenError::Read)
+    session.read(buffer).map_err(Failure::from)?.map_err(OpenError::Read)
 }
 
 /// Why a file could not be opened or given back.
 #[derive(Debug)]
 enum OpenError {
+    Failure(Failure),
     NoRemote,
     Remote(NameError),
-    System(io::Error),
     NoName(usize),
     Name(NameFieldError),
     Read(io::Error),
     Create(io::Error),
     Store(u64, io::Error),
-    Application(ApplicationError),
     Reread(String, io::Error),
     Gone(String),
     NoFile(String),
     Reply(io::Error),
-    Stopped(Stop),
 }
 
 impl OpenError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Application(error) => error.exit_code(),
-            Self::Stopped(Stop::Signal(signal)) => of_signal(*signal),
+            Self::Failure(failure) => failure.exit_code(),
             _ => FAILURE,
         }
+    }
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
     }
 }
 
 impl Display for OpenError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Failure(failure) => failure.fmt(f),
             Self::NoRemote => {
                 f.write_str("QREXEC_REMOTE_DOMAIN is not set: this program serves qrexec calls")
             }
             Self::Remote(error) => write!(f, "QREXEC_REMOTE_DOMAIN: {error}"),
-            Self::System(cause) => write!(f, "cannot set up the service: {cause}"),
             Self::NoName(count) => {
                 write!(f, "the call ended after {count} of the {NAME_FIELD} bytes of the file name")
             }
@@ -214,16 +245,10 @@ impl Display for OpenError {
             Self::Store(count, cause) => {
                 write!(f, "cannot store the file in this qube after {} bytes: {cause}", grouped(*count))
             }
-            Self::Application(error) => error.fmt(f),
             Self::Reread(name, cause) => write!(f, "cannot read {name} again: {cause}"),
             Self::Gone(name) => write!(f, "{name} is gone: the application removed or renamed it"),
             Self::NoFile(name) => write!(f, "{name} is no plain file any more and is not sent back"),
             Self::Reply(cause) => write!(f, "cannot send the changed file back: {cause}"),
-            Self::Stopped(Stop::Signal(signal)) => {
-                write!(f, "ended by signal {signal}; the application was closed")
-            }
-            Self::Stopped(Stop::CallerGone) => f.write_str("the caller is gone; the application was closed"),
-            Self::Stopped(Stop::System(cause)) => write!(f, "the service was ended: {cause}"),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! qubes.OpenURL: opens a link that another qube sent (spec/open-file.md, section 3; S20).
 
-use super::application::{ApplicationError, OpenWith, Output};
+use super::application::{OpenWith, Output};
+use super::failure::Failure;
 use super::holders::Holders;
-use super::session::{Session, Stop};
-use crate::exit_code::{FAILURE, of_signal};
+use super::session::Session;
+use crate::exit_code::FAILURE;
 use crate::say::say;
 use crate::url::{LONGEST_URL, Url, UrlError};
 use std::ffi::OsStr;
@@ -24,18 +25,17 @@ pub(crate) fn main() -> u8 {
 }
 
 fn serve() -> Result<u8, OpenError> {
-    let session = Session::new().map_err(OpenError::System)?;
-    let open_with = OpenWith::from_environment().map_err(OpenError::Application)?;
+    let session = Session::new().map_err(Failure::System)?;
+    let open_with = OpenWith::from_environment().map_err(Failure::from)?;
     let line = receive_line(&session)?;
     let url = Url::parse(trimmed(&line)).map_err(OpenError::Url)?;
     say(PROGRAM, &format_args!("opening a link with {open_with}"));
     if nix::sys::prctl::set_child_subreaper(true).is_err() {
         // Without it, daemons of the application are found by the URL in their arguments alone.
     }
-    let application =
-        open_with.start(OsStr::new(url.as_str()), Output::Nowhere).map_err(OpenError::Application)?;
+    let application = open_with.start(OsStr::new(url.as_str()), Output::Nowhere).map_err(Failure::from)?;
     let holders = Holders::of_url(url.as_str());
-    let ended = application.wait(&session, &holders, &|| false, &|| {}).map_err(OpenError::Stopped)?;
+    let ended = application.wait(&session, &holders, &|| false, &|| {}).map_err(Failure::from)?;
     say(PROGRAM, &ended);
     Ok(ended.code())
 }
@@ -45,7 +45,7 @@ fn receive_line(session: &Session) -> Result<Vec<u8>, OpenError> {
     let mut line = Vec::new();
     let mut buffer = [0; 1024];
     loop {
-        let count = session.read(&mut buffer).map_err(OpenError::Stopped)?.map_err(OpenError::Read)?;
+        let count = session.read(&mut buffer).map_err(Failure::from)?.map_err(OpenError::Read)?;
         let bytes = buffer.get(..count).unwrap_or_default();
         let end = bytes.iter().position(|&byte| byte == b'\n');
         line.extend_from_slice(bytes.get(..end.unwrap_or(count)).unwrap_or_default());
@@ -58,7 +58,7 @@ fn receive_line(session: &Session) -> Result<Vec<u8>, OpenError> {
     }
 }
 
-fn trimmed(line: &[u8]) -> &[u8] {
+pub(crate) fn trimmed(line: &[u8]) -> &[u8] {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let begin = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
     let end = line.iter().rposition(|byte| !is_blank(byte)).map_or(begin, |last| last + 1);
@@ -68,35 +68,32 @@ fn trimmed(line: &[u8]) -> &[u8] {
 /// Why a link was not opened.
 #[derive(Debug)]
 enum OpenError {
-    System(io::Error),
+    Failure(Failure),
     Read(io::Error),
     Url(UrlError),
-    Application(ApplicationError),
-    Stopped(Stop),
 }
 
 impl OpenError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Application(error) => error.exit_code(),
-            Self::Stopped(Stop::Signal(signal)) => of_signal(*signal),
-            _ => FAILURE,
+            Self::Failure(failure) => failure.exit_code(),
+            Self::Read(_) | Self::Url(_) => FAILURE,
         }
+    }
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
     }
 }
 
 impl Display for OpenError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::System(cause) => write!(f, "cannot set up the service: {cause}"),
+            Self::Failure(failure) => failure.fmt(f),
             Self::Read(cause) => write!(f, "cannot read the URL from the call: {cause}"),
             Self::Url(error) => write!(f, "Invalid URL: {error}"),
-            Self::Application(error) => error.fmt(f),
-            Self::Stopped(Stop::Signal(signal)) => {
-                write!(f, "ended by signal {signal}; the application was closed")
-            }
-            Self::Stopped(Stop::CallerGone) => f.write_str("the caller is gone; the application was closed"),
-            Self::Stopped(Stop::System(cause)) => write!(f, "the service was ended: {cause}"),
         }
     }
 }

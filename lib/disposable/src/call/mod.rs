@@ -4,17 +4,17 @@ mod disposable;
 mod words;
 
 use crate::config::Config;
+use crate::creator::{self, Creator};
 use crate::entry::Entry;
 use crate::error::CallError;
 use crate::queue::{KeeperLock, LockError, Queue};
 use crate::request::Request;
 use crate::resolve::{self, Template};
 use crate::source::{self, Admission, SourceLimits};
-use crate::{cold, creator, wake};
-use admin::Client;
-use disposable::Disposable;
-use hypervisor::Hypervisor;
-use hypervisor::local::Local;
+use crate::{cold, wake};
+use admin::{AdminError, Asked, Client};
+use disposable::{Desk, Disposable};
+use hypervisor::{Hypervisor, Machine};
 use names::{DomId, QubeName};
 use policy::SystemInfo;
 use qrexec::client::Connected;
@@ -40,8 +40,9 @@ pub fn main(service: &str) -> u8 {
         let request = Request::parse(service, |variable| std::env::var_os(variable))?;
         let config = Config::load()?;
         let dom0 = Dom0::new(config);
+        let qubes = dom0.ask_about_qubes();
         let _admitted = dom0.admit(&request.source)?;
-        dom0.hand_over(&request, &request.command(), began)
+        dom0.hand_over(&request, &request.command(), qubes, began)
     };
     run().unwrap_or_else(|error| fail(&error))
 }
@@ -56,7 +57,8 @@ pub fn run(config: Config, request: &Request, command: &str) -> Result<u8, CallE
     let began = os::monotonic_ns();
     let mut dom0 = Dom0::new(config);
     dom0.own_errors = true;
-    dom0.hand_over(request, command, began)
+    let qubes = dom0.ask_about_qubes();
+    dom0.hand_over(request, command, qubes, began)
 }
 
 /// What a call needs of dom0.
@@ -66,7 +68,7 @@ struct Dom0 {
     /// Whether stderr is the caller's own, not the log of a daemon.
     own_errors: bool,
     admin: Client,
-    hypervisor: Local,
+    hypervisor: Machine,
     qrexec: qrexec::client::Client,
     story: Reporter,
     untold: RefCell<Vec<Event>>,
@@ -74,11 +76,20 @@ struct Dom0 {
 
 impl Dom0 {
     /// Claim, verify, wake, connect, hand over, settle.
-    fn hand_over(&self, request: &Request, command: &str, began: u64) -> Result<u8, CallError> {
-        let template = self.resolve(request, began)?;
-        let queue = self.queue(&template)?;
+    fn hand_over(
+        &self,
+        request: &Request,
+        command: &str,
+        qubes: Result<Asked, AdminError>,
+        began: u64,
+    ) -> Result<u8, CallError> {
+        let system = self.qubes(qubes)?;
+        let creator = Creator::of(&request.source, &system);
+        let _admitted = self.admit_chain(&creator)?;
+        let template = self.resolve(request, &system, began)?;
+        let desk = self.desk(&template)?;
         loop {
-            let mut disposable = self.disposable(&template, queue.as_ref(), &request.source)?;
+            let mut disposable = self.disposable(&template, &desk, &creator)?;
             match self.connect(&disposable, command) {
                 Ok((connected, words)) => {
                     disposable.used();
@@ -99,7 +110,18 @@ impl Dom0 {
         source::admit(&self.config.queue, source, SourceLimits { at_once, per_minute }, os::monotonic_ns())
     }
 
-    fn resolve(&self, request: &Request, began: u64) -> Result<Template, CallError> {
+    /// Nor can its disposables, each for the next (users.md S4, S5): their calls count for the qube that began.
+    fn admit_chain(&self, creator: &Creator) -> Result<Option<Admission>, CallError> {
+        creator.check(self.config.chain_depth)?;
+        (creator.depth > 1).then(|| self.admit(&creator.origin)).transpose()
+    }
+
+    /// Asked early: qubesd answers while this process goes on.
+    fn ask_about_qubes(&self) -> Result<Asked, AdminError> {
+        Client::new(&self.config.qubesd_internal_socket).ask_system_info()
+    }
+
+    fn qubes(&self, qubes: Result<Asked, AdminError>) -> Result<SystemInfo, CallError> {
         let unknown = |cause: String| {
             CallError::trouble(
                 "learn about the qubes from",
@@ -108,29 +130,34 @@ impl Dom0 {
             )
             .remedy("is qubesd running? \"systemctl status qubesd\" tells")
         };
-        let internal = Client::new(&self.config.qubesd_internal_socket);
-        let json = internal.system_info_json().map_err(|error| unknown(error.to_string()))?;
-        let system = SystemInfo::from_json(&json).map_err(|error| unknown(error.to_string()))?;
+        let json = qubes.and_then(Asked::answer).map_err(|error| unknown(error.to_string()))?;
+        SystemInfo::from_json(&json).map_err(|error| unknown(error.to_string()))
+    }
+
+    fn resolve(&self, request: &Request, system: &SystemInfo, began: u64) -> Result<Template, CallError> {
         let is_ready = |name: &QubeName| {
             let queue = Queue::open(&self.config.queue, name, self.config.lock_wait).ok().flatten();
             queue.is_some_and(|queue| queue.count(crate::queue::Place::Ready).is_ok_and(|count| count > 0))
         };
-        let template = resolve::template(request, &system, self.config.tag_choice, is_ready)?;
+        let template = resolve::template(request, system, self.config.tag_choice, is_ready)?;
         let text =
             format!("{} asked for {}: a disposable of {}", request.source, request.target, template.name);
         self.tell(Event::now(WHO, "resolved", template.name.as_str(), text).since(began));
         Ok(template)
     }
 
-    /// The queue, if there is one to trust: without a living keeper nobody bumps generations (promise P11).
-    fn queue(&self, template: &Template) -> Result<Option<Queue>, CallError> {
-        if !KeeperLock::is_held(&self.config.queue) {
+    /// The queue, to be trusted only while a keeper lives: without one nobody bumps generations (promise P11).
+    fn desk(&self, template: &Template) -> Result<Desk, CallError> {
+        let trusted = KeeperLock::is_held(&self.config.queue);
+        if !trusted {
             let text = format!("no keeper is running: {} starts a fresh disposable", template.name);
             self.tell(Event::now(WHO, "no-keeper", template.name.as_str(), text));
-            return Ok(None);
         }
-        Queue::open(&self.config.queue, &template.name, self.config.lock_wait)
-            .map_err(|error| CallError::trouble("open the queue of", &template.name, error))
+        match Queue::open(&self.config.queue, &template.name, self.config.lock_wait) {
+            Ok(queue) => Ok(Desk { queue, trusted }),
+            Err(_) if !trusted => Ok(Desk { queue: None, trusted }),
+            Err(error) => Err(CallError::trouble("open the queue of", &template.name, error)),
+        }
     }
 
     /// The oldest that is ready; else one that is starting, which is there sooner than a new one (M2); else a new one.
@@ -138,11 +165,12 @@ impl Dom0 {
     fn disposable<'a>(
         &'a self,
         template: &Template,
-        queue: Option<&'a Queue>,
-        source: &QubeName,
+        desk: &'a Desk,
+        creator: &Creator,
     ) -> Result<Disposable<'a>, CallError> {
+        let queue = desk.trusted();
         let tag = |entry: &Entry| {
-            let tagged = creator::set_tags(&self.admin, entry.uuid, source);
+            let tagged = creator::set_tags(&self.admin, entry.uuid, creator);
             tagged.map_err(|error| format!("it cannot be tagged: {error}"))
         };
         let ready = |queue, hypervisor: &dyn Hypervisor| wake::take_prepared(queue, hypervisor, &tag);
@@ -155,7 +183,7 @@ impl Dom0 {
             Some(Disposable::Preloaded(started)) if tag(started.entry()).is_ok() => {
                 Ok(Disposable::Preloaded(started))
             }
-            _ => self.start_cold(template, queue, source),
+            _ => self.start_cold(template, desk, creator),
         }
     }
 
@@ -191,17 +219,19 @@ impl Dom0 {
     fn start_cold<'a>(
         &'a self,
         template: &Template,
-        queue: Option<&'a Queue>,
-        source: &QubeName,
+        desk: &'a Desk,
+        creator: &Creator,
     ) -> Result<Disposable<'a>, CallError> {
         let start = os::monotonic_ns();
         let text = format!("no preloaded disposable of {} is ready: starting a fresh one", template.name);
         self.tell(Event::now(WHO, "cold", template.name.as_str(), text));
         self.flush();
-        let started = cold::start(&self.admin, template, source)?;
-        let text = format!("{} started for this call", started.name);
-        self.tell(Event::now(WHO, "started", started.name.as_str(), text).since(start));
-        Ok(Disposable::fresh(started, template, queue, &self.admin))
+        let (disposable, uuid) = desk.create(template, &self.admin)?;
+        cold::start(&self.admin, template, uuid, creator)?;
+        let name = disposable.name();
+        let text = format!("{name} started for this call");
+        self.tell(Event::now(WHO, "started", name.as_str(), text).since(start));
+        Ok(disposable)
     }
 
     /// What can be prepared is prepared while the disposable starts the service.
@@ -278,7 +308,7 @@ impl Dom0 {
         Self {
             own_errors: false,
             admin: Client::new(&config.qubesd_socket),
-            hypervisor: Local::new(config.domains.clone()),
+            hypervisor: Machine::of(config.domains.clone()),
             qrexec: qrexec::client::Client { socket_dir: config.qrexec_sockets.clone(), vchan },
             story: Reporter::to(config.story.as_deref()),
             untold: RefCell::default(),

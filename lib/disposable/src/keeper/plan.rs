@@ -114,7 +114,10 @@ impl Keeper {
             }
         }
         for seen in view.of(Place::Starting) {
-            if !seen.making {
+            if !seen.making && seen.entry.is_none() {
+                // What has become of it takes a while to find out: its room is free meanwhile.
+                plan.actions.push(discard(seen, "whoever was making it died".into()));
+            } else if !seen.making {
                 memory.destroy(seen, now, &mut plan);
             } else if waiting >= view.limits.max {
                 plan.actions.push(discard(seen, format!("only {} may wait", view.limits.max)));

@@ -94,18 +94,6 @@ impl Queue {
         Ok(Taken::Entry(Entry { claimer: Some(claimer), ..entry }))
     }
 
-    /// Puts a disposable that was started for one call among the claimed ones, so that the keeper destroys it even if
-    /// this process dies.
-    ///
-    /// # Errors
-    /// The lock cannot be had in time, or the file cannot be written.
-    pub fn adopt(&self, entry: Entry) -> io::Result<Claimed<'_>> {
-        let _lock = self.lock()?;
-        let file = entry.name.to_string();
-        self.write_file(&format!("claimed/{file}"), &entry.to_string())?;
-        Ok(self.claimed(entry, file))
-    }
-
     /// What lies as `claimed/FILE` and belongs to this process.
     pub(super) fn claimed(&self, entry: Entry, file: String) -> Claimed<'_> {
         Claimed { queue: self, entry, place: Place::Claimed, file }
@@ -155,6 +143,15 @@ impl Claimed<'_> {
     /// Says that the call has ended: the keeper destroys the disposable. One rename; never waits (promise P6).
     pub fn done(mut self) {
         self.shift(Place::Done);
+    }
+
+    /// Says that the disposable is gone already: there is nothing to destroy.
+    pub fn ended(mut self) {
+        match self.queue.forget(self.place, &self.file) {
+            // Nothing is left to be moved when this is dropped.
+            Ok(()) => self.place = Place::Done,
+            Err(error) => log::warn!("cannot remove {}: {error}; the keeper will", self.file),
+        }
     }
 
     /// The file belongs to this process alone, so no lock is needed. A rename that fails leaves the file where it is,

@@ -8,32 +8,39 @@
 //! QUEUE/TEMPLATE/lock               locked by whoever moves entries; holds the counters "HEAD TAIL"
 //! QUEUE/TEMPLATE/generation         the template's generation
 //! QUEUE/TEMPLATE/fingerprint        what the template was like when its generation began
+//! QUEUE/TEMPLATE/failure            why the last start failed, if none has succeeded since
 //! QUEUE/TEMPLATE/starting/LABEL     room reserved for one that is being made
 //! QUEUE/TEMPLATE/ready/NUMBER       started, checked, paused; first in, first out
 //! QUEUE/TEMPLATE/claimed/NAME       taken by a call, not yet handed over
+//! QUEUE/TEMPLATE/claimed/LABEL      a call waits for it, or creates it itself
 //! QUEUE/TEMPLATE/used/NAME          handed over
 //! QUEUE/TEMPLATE/done/NAME          to be destroyed
 //! ```
 //!
 //! An entry moves down this list by one rename under the lock, never up (promise P2). A call that finds none ready moves
-//! the oldest `starting/LABEL` to `claimed/LABEL`: then the keeper hands it over running. The kernel frees the lock when
+//! the oldest `starting/LABEL` to `claimed/LABEL`: then the keeper hands it over running; one that finds none starting notes
+//! `claimed/LABEL` before it creates its own. The kernel frees the lock when
 //! its holder dies. HEAD and TAIL are hints that keep a claim as quick at 1,024 entries as at one: a claim opens
 //! `ready/HEAD` directly and steps over gaps; a crash between a rename and the counters' update leaves just a gap.
 
 mod claim;
 mod counters;
+mod failure;
 mod lock;
 mod place;
 mod recover;
 mod reserved;
 mod room;
+mod wanted;
 
 pub use claim::{Claim, Claimed, Discarded};
+pub use failure::StartFailure;
 pub use lock::{KeeperLock, LockError, SoleKeeper};
 pub use place::{Listed, Place};
 pub use recover::{is_of_another_boot, note_boot};
 pub use reserved::{ClaimOrReserved, Outcome, Reserved};
 pub use room::{Reservation, Standing};
+pub use wanted::Wanted;
 
 use lock::QueueLock;
 use names::{Generation, QubeName};

@@ -2,17 +2,19 @@
 
 use crate::common;
 use crate::site::Site;
+use disposable::entry::Entry;
 use disposable::keeper::{Action, Delay, Domain, Keeper, Limits, Seen, View};
 use disposable::queue::{ClaimOrReserved, Place, Reservation};
 use os::process::ProcessId;
 use std::collections::HashSet;
 use std::time::Duration;
 
-pub(crate) const ALL: [&str; 6] = ["call", "reserve", "make", "discard", "refresh", "recover"];
+pub(crate) const ALL: [&str; 7] = ["call", "cold", "reserve", "make", "discard", "refresh", "recover"];
 
 pub(crate) fn run(operation: &str, site: &Site) {
     match operation {
         "call" => call(site),
+        "cold" => cold(site),
         "reserve" => reserve(site),
         "make" => site.make(&site.queue(), 3, ProcessId::own()),
         "discard" => {
@@ -33,6 +35,18 @@ fn call(site: &Site) {
     let queue = site.queue();
     let mut claimed = queue.claim(ProcessId::own()).unwrap().claimed.unwrap();
     site.shift(&claimed.entry().clone(), "paused", "running");
+    claimed.used();
+    claimed.done();
+}
+
+/// A call that creates its own: wanted, created, noted, started, used, done.
+fn cold(site: &Site) {
+    let queue = site.queue();
+    let wanted = queue.want(ProcessId::own(), 7).unwrap();
+    let entry = site.entry(&queue, 7);
+    site.create(&entry);
+    let mut claimed = wanted.became(Entry { claimer: Some(ProcessId::own()), ..entry.clone() }).unwrap();
+    site.shift(&entry, "halted", "running");
     claimed.used();
     claimed.done();
 }

@@ -158,7 +158,7 @@ impl Site {
         assert!(domains.is_empty(), "{when}: leaked {domains:?}");
         let untouched: &[&str] = match operation {
             "call" => &["disp2"],
-            "make" | "recover" => &["disp1", "disp2"],
+            "cold" | "make" | "recover" => &["disp1", "disp2"],
             _ => &[],
         };
         for name in untouched {

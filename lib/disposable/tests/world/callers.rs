@@ -161,7 +161,8 @@ impl<'q> World<'q> {
         let caller = if noted {
             let mut entry = self.entry_of(&domain);
             entry.claimer = Some(id);
-            Caller { id: Some(id), has: Has::Claimed(self.queue.adopt(entry).unwrap()), uuid: Some(uuid) }
+            let claimed = self.queue.want(id, self.now).unwrap().became(entry).unwrap();
+            Caller { id: Some(id), has: Has::Claimed(claimed), uuid: Some(uuid) }
         } else {
             Caller::owning(uuid)
         };

@@ -63,7 +63,8 @@ fn run(options: &Options) -> Result<u8, ClientVmError> {
     let local_code = program.map_or(0, local::Program::wait);
     Ok(match report.end {
         CallEnd::Exit(0) => local_code,
-        end => low_byte(end.code()),
+        // A code that no process can have must not be cut down to a success (promise P12).
+        end => u8::try_from(end.code()).unwrap_or(255),
     })
 }
 

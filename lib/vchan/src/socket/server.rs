@@ -16,20 +16,65 @@ use std::time::{Duration, Instant};
 ///
 /// Dropping it, accepted or not, removes the socket's name.
 #[derive(Debug)]
-pub struct Server {
-    listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
+pub struct Server(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Socket(Listener),
+    #[cfg(feature = "xen")]
+    Xen(crate::xen::XenServer),
 }
 
 impl Server {
     /// Makes a server for `peer` on `port`. It replaces one of the same name that an earlier process has left behind.
     ///
-    /// The socket listens before it gets its name, so a client never sees it refuse.
-    ///
     /// # Errors
     /// The kernel's: no such directory, no permission, no descriptors left.
     pub fn bind(config: &Config, peer: DomId, port: u16) -> io::Result<Self> {
+        if config.is_xen() {
+            #[cfg(feature = "xen")]
+            return Ok(Self(Kind::Xen(crate::xen::XenServer::bind(peer, port)?)));
+            #[cfg(not(feature = "xen"))]
+            return Err(Config::no_xen());
+        }
+        Ok(Self(Kind::Socket(Listener::bind(config, peer, port)?)))
+    }
+
+    /// Waits for the client, for ever without `timeout`, and removes the server's name.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] when nobody came in time; [`io::ErrorKind::ConnectionReset`] when Xen says that the peer
+    /// is dead; otherwise the kernel's.
+    pub fn accept(self, timeout: Option<Duration>) -> io::Result<Vchan> {
+        match self.0 {
+            Kind::Socket(listener) => listener.accept(timeout),
+            #[cfg(feature = "xen")]
+            Kind::Xen(server) => server.accept(timeout),
+        }
+    }
+}
+
+impl AsFd for Server {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Kind::Socket(listener) => listener.listener.as_fd(),
+            #[cfg(feature = "xen")]
+            Kind::Xen(server) => server.as_fd(),
+        }
+    }
+}
+
+/// A listening socket and its name.
+#[derive(Debug)]
+struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Listener {
+    /// The socket listens before it gets its name, so a client never sees it refuse.
+    fn bind(config: &Config, peer: DomId, port: u16) -> io::Result<Self> {
         let path = config.path(config.own, peer, port);
         let unnamed = config.dir.join(format!(".{}.new", Config::name(config.own, peer, port)));
         let listener = match os::socket::listen(&unnamed) {
@@ -44,11 +89,7 @@ impl Server {
         Ok(Self { listener, path, inode })
     }
 
-    /// Waits for the client, for ever without `timeout`, and removes the socket's name.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::TimedOut`] when nobody came in time; otherwise the kernel's.
-    pub fn accept(self, timeout: Option<Duration>) -> io::Result<Vchan> {
+    fn accept(self, timeout: Option<Duration>) -> io::Result<Vchan> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let left = match deadline {
@@ -68,13 +109,7 @@ impl Server {
     }
 }
 
-impl AsFd for Server {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
-    }
-}
-
-impl Drop for Server {
+impl Drop for Listener {
     fn drop(&mut self) {
         // The name may belong to a newer server by now: a port is free again as soon as its call has ended.
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);

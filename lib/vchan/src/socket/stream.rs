@@ -17,15 +17,31 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Vchan {
     stream: UnixStream,
+    /// On Xen, what moves the bytes. After the stream, for it ends when that has closed.
+    #[cfg(feature = "xen")]
+    pump: Option<std::sync::Arc<crate::xen::Pump>>,
 }
 
 impl Vchan {
     /// Connects to the server of domain `peer` on `port`, waiting until there is one, for ever without `timeout`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] when no server appeared in time; otherwise the kernel's.
+    /// [`io::ErrorKind::TimedOut`] when no server appeared in time; [`io::ErrorKind::ConnectionReset`] when Xen says that
+    /// the peer is dead; otherwise the kernel's.
     pub fn connect(config: &Config, peer: DomId, port: u16, timeout: Option<Duration>) -> io::Result<Self> {
+        if config.is_xen() {
+            #[cfg(feature = "xen")]
+            return crate::xen::connect(peer, port, timeout);
+            #[cfg(not(feature = "xen"))]
+            return Err(Config::no_xen());
+        }
         arrival::connect(&config.dir, &Config::name(peer, config.own, port), timeout).map(Self::from)
+    }
+
+    /// One end of a socket pair, at whose other end a thread serves a ring.
+    #[cfg(feature = "xen")]
+    pub(crate) fn pumped(stream: UnixStream, pump: crate::xen::Pump) -> Self {
+        Self { pump: Some(std::sync::Arc::new(pump)), ..Self::from(stream) }
     }
 
     /// Both ends of a vchan inside one process.
@@ -64,7 +80,11 @@ impl Vchan {
     /// # Errors
     /// The kernel's: no descriptors left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { stream: self.stream.try_clone()? })
+        Ok(Self {
+            stream: self.stream.try_clone()?,
+            #[cfg(feature = "xen")]
+            pump: self.pump.clone(),
+        })
     }
 
     /// Whether reads and writes return [`io::ErrorKind::WouldBlock`] rather than wait. Shared with clones.
@@ -76,6 +96,7 @@ impl Vchan {
     }
 
     /// Says that nothing more will be written. The peer, when it is libvchan-socket, takes that as the end of the vchan.
+    /// On Xen, where an end is open or closed as a whole, the peer learns of it when this end is dropped.
     ///
     /// # Errors
     /// The kernel's.
@@ -90,7 +111,11 @@ impl From<UnixStream> for Vchan {
         if let Err(error) = setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER) {
             log::debug!("vchan keeps the default send buffer: {error}");
         }
-        Self { stream }
+        Self {
+            stream,
+            #[cfg(feature = "xen")]
+            pump: None,
+        }
     }
 }
 

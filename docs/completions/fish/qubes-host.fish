@@ -1,0 +1,18 @@
+set -l opening '__fish_seen_subcommand_from open serve'
+complete -c qubes-host -n __fish_use_subcommand -f -a open -d 'Open a file or link in a disposable'
+complete -c qubes-host -n __fish_use_subcommand -f -a serve -d 'Start the embedded dom0 and stay'
+complete -c qubes-host -n __fish_use_subcommand -f -a exec -d 'Run a command in a qube'
+complete -c qubes-host -n __fish_use_subcommand -f -a ls -d 'List the qubes'
+complete -c qubes-host -n __fish_use_subcommand -f -a bench -d Measure
+complete -c qubes-host -n __fish_use_subcommand -f -a help -d 'All commands and options in short'
+complete -c qubes-host -n $opening -l with -x -a '(__fish_complete_command)' -d 'The application in the disposable'
+complete -c qubes-host -n $opening -l view-only -d 'Changes do not come back'
+complete -c qubes-host -n $opening -l preload -x -d 'How many disposables wait'
+complete -c qubes-host -n $opening -l dispvm -x -a @dispvm -d 'The target of the call'
+complete -c qubes-host -n $opening -l assume -x -a @dispvm -d 'The answer where the policy asks'
+complete -c qubes-host -n $opening -l policy-socket -r -d 'A policy daemon to ask'
+complete -c qubes-host -n $opening -l processes -d 'Plain processes, no isolation'
+complete -c qubes-host -n '__fish_seen_subcommand_from open serve ls bench' -l json -d 'For programs'
+complete -c qubes-host -n '__fish_seen_subcommand_from open serve exec ls' -l state -x -a '(__fish_complete_directories)' -d 'Where everything lives'
+complete -c qubes-host -n '__fish_seen_subcommand_from bench' -l only -x -d 'Which figures'
+complete -c qubes-host -n '__fish_seen_subcommand_from exec' -f -a work

@@ -1,0 +1,181 @@
+//! Runs the tests, in dom0: each in a process of its own, one after another.
+
+use crate::error::LabError;
+use crate::report::Line;
+use crate::run::output;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, pipe2};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs what `/lab/suites` names and `/lab/filter` lets through; the report goes to `port`.
+pub(crate) fn run(port: &Path) -> Result<(), LabError> {
+    let mut port = Port(fs::File::options().write(true).open(port).map_err(LabError::file("open", port))?);
+    let tests = tests()?;
+    port.say(&Line::Tests(tests.len()))?;
+    for test in &tests {
+        port.say(&Line::Begin(format!("{}::{}", test.suite, test.name)))?;
+        let begun = Instant::now();
+        let before = domains();
+        let mut passed = test.run(&mut port)?;
+        for left in left_over(&before) {
+            passed = false;
+            port.say(&Line::Log(format!("domain {left} is left over")))?;
+        }
+        if !passed {
+            port.scene()?;
+        }
+        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        port.say(&Line::End { passed, ms })?;
+    }
+    port.say(&Line::Done)
+}
+
+struct Test {
+    suite: String,
+    path: String,
+    name: String,
+}
+
+impl Test {
+    /// Whether it passed; its words go to the report as they come.
+    fn run(&self, port: &mut Port) -> Result<bool, LabError> {
+        let failed = |source| LabError::Io { step: "run", object: self.name.clone(), source };
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
+        let reader = fs::File::from(reader);
+        let mut child = Command::new(&self.path)
+            .args(["--exact", &self.name, "--include-ignored", "--nocapture", "--test-threads=1"])
+            .env("QUBES_HOST_HYPERVISOR", "xen")
+            .stdin(Stdio::null())
+            .stderr(writer.try_clone().map_err(failed)?)
+            .stdout(writer)
+            .process_group(0)
+            .spawn()
+            .map_err(failed)?;
+        let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader.take(LONGEST_LOG)).split(b'\n').map_while(Result::ok) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            // What a test left running may keep its output open: its own end is what counts.
+            if let Ok(line) = lines.recv_timeout(Duration::from_millis(50)) {
+                port.say(&Line::Log(line))?;
+                continue;
+            }
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                break Some(status);
+            }
+            if Instant::now() > deadline {
+                break None;
+            }
+        };
+        // Whatever is left of it, or all of it when it took too long.
+        killpg(group, Signal::SIGKILL).ok();
+        if status.is_none() {
+            drop(child.wait());
+            port.say(&Line::Log(format!("no end after {} s: killed", PATIENCE.as_secs())))?;
+        }
+        for line in lines.try_iter() {
+            port.say(&Line::Log(line))?;
+        }
+        if let Some(signal) = status.and_then(|status| status.signal()) {
+            port.say(&Line::Log(format!("ended by signal {signal}")))?;
+        }
+        Ok(status.is_some_and(|status| status.success()))
+    }
+}
+
+/// Names of the domains that xenstore knows.
+fn domains() -> BTreeSet<String> {
+    let list = output("list the domains", Command::new("xenstore-list").arg("/local/domain"));
+    String::from_utf8_lossy(&list.unwrap_or_default()).lines().map(str::to_owned).collect()
+}
+
+/// Domains that a test made and did not take away, after a while for those that are about to go.
+fn left_over(before: &BTreeSet<String>) -> BTreeSet<String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let left = &domains() - before;
+        if left.is_empty() || Instant::now() > deadline {
+            for domain in &left {
+                // The next test must not suffer from it.
+                drop(output("destroy", Command::new("xl").args(["destroy", domain])));
+            }
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn tests() -> Result<Vec<Test>, LabError> {
+    let read = |path: &str| fs::read_to_string(path).map_err(LabError::file("read", Path::new(path)));
+    let (suites, filter) = (read("/lab/suites")?, read("/lab/filter")?);
+    let mut tests = Vec::new();
+    for (suite, path) in suites.lines().filter_map(|line| line.split_once('\t')) {
+        let mut list = Command::new(path);
+        list.args(["--list", "--format", "terse", "--include-ignored"]);
+        let names = output("list the tests", &mut list)?;
+        for name in String::from_utf8_lossy(&names).lines().filter_map(|line| line.strip_suffix(": test")) {
+            let whole = format!("{suite}::{name}");
+            if filter.is_empty() || filter.lines().any(|part| whole.contains(part)) {
+                tests.push(Test { suite: suite.to_owned(), path: path.to_owned(), name: name.to_owned() });
+            }
+        }
+    }
+    Ok(tests)
+}
+
+struct Port(fs::File);
+
+impl Port {
+    fn say(&mut self, line: &Line) -> Result<(), LabError> {
+        writeln!(self.0, "{line}").map_err(|source| LabError::Io {
+            step: "write to",
+            object: "the serial port".into(),
+            source,
+        })
+    }
+
+    /// What may tell why a test failed: the domains, and what the guests said on their consoles.
+    fn scene(&mut self) -> Result<(), LabError> {
+        let list = output("list the domains", Command::new("xl").arg("list")).unwrap_or_default();
+        self.lines("xl list", &list)?;
+        // Says where a program fell over.
+        let kernel = output("ask the kernel", &mut Command::new("dmesg")).unwrap_or_default();
+        self.lines("dmesg", &kernel[kernel.len().saturating_sub(2048)..])?;
+        let consoles = fs::read_dir("/var/log/xen/console").into_iter().flatten().flatten();
+        for path in consoles.map(|entry| entry.path()) {
+            let words = fs::read(&path).unwrap_or_default();
+            self.lines(&path.display().to_string(), &words[words.len().saturating_sub(4096)..])?;
+            // Told once.
+            drop(fs::File::create(&path));
+        }
+        Ok(())
+    }
+
+    fn lines(&mut self, title: &str, bytes: &[u8]) -> Result<(), LabError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.say(&Line::Log(format!("-- {title}:")))?;
+        String::from_utf8_lossy(bytes)
+            .lines()
+            .try_for_each(|line| self.say(&Line::Log(line.trim_end().to_owned())))
+    }
+}
+
+/// How long one test may take. A guest's start takes seconds here.
+const PATIENCE: Duration = Duration::from_secs(240);
+const LONGEST_LOG: u64 = 1 << 18;
