@@ -1,7 +1,8 @@
-//! Gives mangled input to the parsers of the policy; see README.md.
+//! Gives mangled input to what reads the words of others; see README.md.
 #![allow(clippy::print_stderr)]
 
 mod mangle;
+mod opened;
 mod random;
 mod targets;
 

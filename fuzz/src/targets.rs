@@ -1,6 +1,7 @@
 //! What is tried, and what must hold.
 
 use crate::mangle::mangle;
+use crate::opened;
 use crate::random::Random;
 use policy::protocol::{AgentAnswer, Reply, Request};
 use policy::{Call, Decision, Options, Policy, PolicySource, SourceError, SystemInfo};
@@ -11,10 +12,18 @@ use std::path::{Path, PathBuf};
 /// A parser under test: the name of its corpus, and what is tried with it.
 pub(crate) type Target = (&'static str, fn(&mut Random, &[Vec<u8>], bool));
 
-pub(crate) const TARGETS: [Target; 5] =
-    [("policy", policy), ("request", request), ("reply", reply), ("system", system), ("answer", answer)];
+pub(crate) const TARGETS: [Target; 8] = [
+    ("policy", policy),
+    ("request", request),
+    ("reply", reply),
+    ("system", system),
+    ("answer", answer),
+    ("open-file", opened::file),
+    ("open-url", opened::url),
+    ("open-reply", opened::reply),
+];
 
-fn show(wanted: bool, name: &str, bytes: &[u8]) {
+pub(crate) fn show(wanted: bool, name: &str, bytes: &[u8]) {
     if wanted {
         eprintln!("{name}: {}", bytes.escape_ascii());
     }

@@ -10,7 +10,7 @@ use crate::life::{self, Lives, Removals, remove_tree};
 use crate::lock::StateLock;
 use crate::recovery;
 use crate::server::Server;
-use crate::{policy_server, setup};
+use crate::{policy_eval, policy_server, setup};
 use hypervisor::local::{Isolation, Local};
 use names::QubeName;
 use std::path::Path;
@@ -86,6 +86,13 @@ impl Host {
         let server = Server::start("policy", &path, move |stream| policy_server::serve(&served, stream))
             .map_err(HostError::file("serve", &path))?;
         running.servers.push(server);
+        for service in [policy::protocol::EVAL_SIMPLE, policy::protocol::EVAL_GUI] {
+            let (path, served) = (layout.services().join(service), dom0.clone());
+            let serve = move |stream| policy_eval::serve(&served, service, stream);
+            let server =
+                Server::start("policy-eval", &path, serve).map_err(HostError::file("serve", &path))?;
+            running.servers.push(server);
+        }
         if dom0.config.keeper {
             let keeper =
                 Keeper::start(dom0).map_err(|cause| HostError::Program { name: "preload-dispvm", cause })?;

@@ -31,6 +31,7 @@ mod layout;
 mod life;
 pub mod lifeline;
 mod lock;
+mod policy_eval;
 mod policy_server;
 mod process;
 mod programs;

@@ -27,6 +27,9 @@ pub(crate) fn serve(dom0: &Arc<Dom0>, mut stream: UnixStream) {
     }
     drop(stream);
     tell(dom0, &request, &decision, begun);
+    if !request.just_evaluate {
+        asking::notify(dom0, &request.call(), &decision);
+    }
 }
 
 fn decide(dom0: &Dom0, request: &Request, caller: &UnixStream) -> Decision {

@@ -40,7 +40,11 @@ impl Emptied {
     /// Reads the last bytes of a name field, without its last NUL; `None` when they are no such word.
     pub(crate) fn from_field(end: &[u8]) -> Option<Self> {
         let word = end.strip_prefix(b"\0")?.strip_prefix(MARK)?;
-        let word: [u8; WORD] = word.try_into().ok()?;
+        Self::from_word(word.try_into().ok()?)
+    }
+
+    /// `None` unless these are hexadecimal digits.
+    pub(crate) fn from_word(word: [u8; WORD]) -> Option<Self> {
         word.iter().all(u8::is_ascii_hexdigit).then_some(Self(word))
     }
 }

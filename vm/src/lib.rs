@@ -28,6 +28,7 @@
 //! | `QUBES_OPEN_GRACE` | services | milliseconds to wait for another process to take the file over after an application that ended well without a change; default 300, with xdg-open 1000 |
 #![forbid(unsafe_code)]
 
+pub mod receiving;
 pub mod vmexec;
 
 mod command_line;

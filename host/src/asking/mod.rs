@@ -7,12 +7,13 @@ mod terminal;
 
 use crate::dom0::Dom0;
 use names::Target;
-use policy::{Ask, Decision, DenyReason};
+use policy::protocol::NOTIFY_SERVICE;
+use policy::{Ask, Call, Decision, DenyReason};
 use qrexec_policy_exec::agent::Agents;
 use std::os::unix::net::UnixStream;
 
 /// How a host answers the policy's questions to the user. A policy agent that serves `policy.Ask` in the host's
-/// `etc/qubes-rpc` is asked before the terminal.
+/// `etc/qubes-rpc` is asked before the terminal; one that serves `policy.Notify` is told of decisions whose rules say so.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Asking {
     /// Nobody can be asked: refused.
@@ -24,14 +25,25 @@ pub enum Asking {
     Terminal,
 }
 
+/// Tells the user of a decision whose rule says so, where dom0 has a policy agent.
+pub(crate) fn notify(dom0: &Dom0, call: &Call<'_>, decision: &Decision) {
+    if dom0.layout().services().join(NOTIFY_SERVICE).exists() {
+        agents(dom0).notify_in("dom0", call, decision);
+    }
+}
+
+fn agents(dom0: &Dom0) -> Agents {
+    let services = vec![dom0.layout().services()];
+    Agents { services, client: dom0.layout().state().join("etc/qrexec-client") }
+}
+
 /// Has a question answered. `caller` is the connection of the daemon that waits for it.
 pub(crate) fn decide(dom0: &Dom0, ask: &Ask, caller: &UnixStream) -> Decision {
     let asking = &dom0.config.asking;
     if let Asking::Assume(target) = asking {
         return assume(dom0, ask, target);
     }
-    let services = vec![dom0.layout().services()];
-    let agents = Agents { services, client: dom0.layout().state().join("etc/qrexec-client") };
+    let agents = agents(dom0);
     match asking {
         // Whatever guivm a qube has: all windows of this host are dom0's.
         _ if agents.has_local() => agents.decide_in("dom0", ask, &dom0.system_info().system),

@@ -128,8 +128,12 @@ impl Store {
         let by = match by_system {
             Some(property) => Some(format!("it is the system's {property}")),
             None => self.user_of_disposable_template(name).or_else(|| {
-                let drawn = |qube: &&Qube| qube.name != *name && self.text(qube, "guivm") == name.as_str();
-                self.iter().find(drawn).map(|qube| format!("it is the guivm of {}", qube.name))
+                let uses = |qube: &Qube, property: &str| self.text(qube, property) == name.as_str();
+                let others = || self.iter().filter(|qube| qube.name != *name && !self.is_preload(qube));
+                ["guivm", "netvm"].into_iter().find_map(|property| {
+                    let user = others().find(|qube| uses(qube, property))?;
+                    Some(format!("it is the {property} of {}", user.name))
+                })
             }),
         };
         match by {

@@ -65,7 +65,7 @@ const PROPERTIES: &[PropertySpec] = &[
     property("maxmem", Int, Access::Free, GUESTS, "memory that balancing may give, in MiB; 0 for none of it"),
     property("memory", Int, Access::Free, GUESTS, "memory counted for one start, in MiB"),
     property("name", Str, Access::Once, ALL, "name of the qube"),
-    property("netvm", Vm, Access::Computed, GUESTS, "qube that gives network; none on this host"),
+    property("netvm", Vm, Access::Free, GUESTS, "qube that gives network; on this host only kept and told"),
     property("qrexec_timeout", Int, Access::Free, GUESTS, "seconds that a start may take"),
     property("shutdown_timeout", Int, Access::Free, GUESTS, "seconds that a shutdown may take"),
     property("start_time", Str, Access::Computed, GUESTS, "seconds since 1970 of the last start"),
@@ -146,7 +146,7 @@ impl Store {
     fn last_default(&self, name: &str) -> Option<String> {
         match name {
             "default_user" => Some("user".into()),
-            "guivm" => Some(String::new()),
+            "guivm" | "netvm" => Some(String::new()),
             "maxmem" => Some("0".into()),
             "memory" => Some("400".into()),
             "qrexec_timeout" => Some(self.system_value("default_qrexec_timeout")),

@@ -346,6 +346,10 @@ impl Driver {
     fn drain(&mut self, reasons: &Receiver<Reason>) {
         let begun = os::monotonic_ns();
         let mut count = destroy::all_waiting(&self.shared, |label| self.making.contains_key(label));
+        for nudges in self.making.values() {
+            // A thread that no longer listens has ended or needs no nudge.
+            drop(nudges.send(Nudge::Moved));
+        }
         let until = Instant::now() + LONGEST_DRAIN;
         while !self.making.is_empty() {
             match reasons.recv_timeout(until.saturating_duration_since(Instant::now())) {

@@ -11,6 +11,8 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
     known: Option<Known>,
+    /// Whether it is to be read again. Until then what was known still tells whom an event is about.
+    outdated: bool,
 }
 
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ struct Known {
     limits: BTreeMap<QubeName, Limits>,
     /// The TemplateVM of each.
     bases: BTreeMap<QubeName, QubeName>,
+    /// The netvm of each that has one.
+    netvms: BTreeMap<QubeName, QubeName>,
     /// MiB that are to stay free (R30).
     threshold: u64,
 }
@@ -31,14 +35,14 @@ pub(crate) struct Change {
 impl Templates {
     /// Every template that has a maximum, or had one: its queue must be emptied.
     pub(crate) fn all(&mut self, shared: &Shared) -> Vec<QubeName> {
-        if self.known.is_none() {
+        if !self.are_known() {
             match read(shared) {
-                Ok(known) => self.known = Some(known),
+                Ok(known) => (self.known, self.outdated) = (Some(known), false),
                 Err(error) => log::warn!("cannot read the preload features: {error}"),
             }
         }
         // Without knowledge nothing is started and nothing that waits is thrown away.
-        let Some(known) = &self.known else { return Vec::new() };
+        let Some(known) = self.known.as_ref().filter(|_| !self.outdated) else { return Vec::new() };
         let mut all: HashSet<QubeName> =
             Queue::templates(&shared.config.queue).unwrap_or_default().into_iter().collect();
         all.extend(known.limits.keys().cloned());
@@ -56,11 +60,11 @@ impl Templates {
     }
 
     pub(crate) fn are_known(&self) -> bool {
-        self.known.is_some()
+        self.known.is_some() && !self.outdated
     }
 
     pub(crate) fn forget(&mut self) {
-        self.known = None;
+        self.outdated = true;
     }
 
     /// Takes an event in: features and defaults are read again; what makes disposables stale bumps the generation (R94).
@@ -74,6 +78,13 @@ impl Templates {
             .iter()
             .find_map(|prefix| name.strip_prefix(prefix));
         let changes = match (name, property) {
+            // What was connected to its network is connected no more, and a paused one cannot be connected again (R99 to
+            // R101, users.md M25).
+            ("domain-start" | "domain-shutdown", _) if self.is_netvm(&subject) => self
+                .behind(&subject)
+                .into_iter()
+                .map(|template| Change { template, delay: AFTER_VOLUMES })
+                .collect(),
             ("domain-shutdown", _) => self
                 .of_shutdown(&subject)
                 .into_iter()
@@ -99,11 +110,23 @@ impl Templates {
         let about =
             [":preload-dispvm-max", ":preload-dispvm-delay", ":preload-dispvm-threshold", ":default_dispvm"];
         let about = about.iter().any(|part| event.ends_with(part));
-        let about_class = event.ends_with(":template_for_dispvms") || event.ends_with(":template");
+        let about_class = [":template_for_dispvms", ":template", ":netvm", ":default_netvm"]
+            .iter()
+            .any(|part| event.ends_with(part));
         if about || about_class || matches!(event, "domain-add" | "domain-delete" | "connection-established")
         {
             self.forget();
         }
+    }
+
+    fn is_netvm(&self, qube: &QubeName) -> bool {
+        self.known.as_ref().is_some_and(|known| known.netvms.values().any(|netvm| netvm == qube))
+    }
+
+    /// The templates whose disposables get their network from a qube.
+    fn behind(&self, netvm: &QubeName) -> Vec<QubeName> {
+        let Some(known) = &self.known else { return Vec::new() };
+        known.netvms.iter().filter(|(_, of)| *of == netvm).map(|(template, _)| template.clone()).collect()
     }
 
     /// The templates whose volumes the end of a qube changes: itself, and those based on it.
@@ -142,10 +165,12 @@ fn read(shared: &Shared) -> Result<Known, String> {
         );
         match limits {
             Ok(limits) if limits.max > 0 => {
-                let base = admin.property_get(&reference, "template").ok();
-                known
-                    .bases
-                    .extend(base.and_then(|base| base.value.parse().ok()).map(|base| (name.clone(), base)));
+                let qube_in = |property| -> Option<(QubeName, QubeName)> {
+                    let value = admin.property_get(&reference, property).ok()?.value;
+                    Some((name.clone(), value.parse().ok()?))
+                };
+                known.bases.extend(qube_in("template"));
+                known.netvms.extend(qube_in("netvm"));
                 known.limits.insert(name, limits);
             }
             Ok(_) => {}

@@ -67,12 +67,18 @@ impl Agents {
 
     /// Tells the user of a decision, where its rule says so. Failures are logged only.
     pub fn notify(&self, call: &Call<'_>, decision: &Decision, system: &SystemInfo) {
+        if let Some(guivm) = guivm(call.source, system) {
+            self.notify_in(guivm, call, decision);
+        }
+    }
+
+    /// The same to the user of this qube, whatever the caller's guivm is.
+    pub fn notify_in(&self, guivm: &str, call: &Call<'_>, decision: &Decision) {
         let (resolution, target) = match decision {
             Decision::Allow(allow) if allow.notify => (Resolution::Allow, allow.grant.target.as_str()),
             Decision::Deny(deny) if deny.notify => (Resolution::Deny, call.target),
             _ => return,
         };
-        let Some(guivm) = guivm(call.source, system) else { return };
         let json = notification(resolution, call, target);
         let told = if guivm == "dom0" {
             self.local(NOTIFY_SERVICE, &json, Some(NOTIFY_LIMIT)).map(drop)

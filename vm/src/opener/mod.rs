@@ -9,10 +9,13 @@ mod original;
 mod question;
 mod reception;
 mod settings;
+mod settling;
 mod story;
 mod words;
 
 use crate::command_line::{Order, Program, Request, parse};
+use crate::decision::{Decision, Returned};
+use crate::emptied::Emptied;
 use crate::exit_code::{FAILURE, SUCCESS, USAGE, of_signal};
 use crate::say::{line, say};
 use crate::signals::Signals;
@@ -20,9 +23,12 @@ use crate::subject::{Subject, classify};
 use notices::Notices;
 use opening::{Done, Opening};
 use original::Original;
+use reception::Reception;
 use settings::Settings;
+use settling::Settling;
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -51,6 +57,26 @@ pub(crate) fn main(program: Program, args: &[OsString]) -> u8 {
             FAILURE
         }
     }
+}
+
+/// Takes these portions as a reply to a call for the file at `path` that ended with `code`, and does with it what is done
+/// then: the receiving end without the call. The word `emptied` means an emptied file. Whether the file was replaced.
+pub(crate) fn take_reply(path: &Path, portions: &[&[u8]], code: u8, emptied: Emptied) -> io::Result<bool> {
+    let original = Original::open(path).map_err(|error| io::Error::other(error.to_string()))?;
+    let settings = Settings::from_environment();
+    let mut reception = Reception::new(&original, false, emptied, &settings);
+    let whole = portions.iter().try_for_each(|portion| reception.accept(portion)).is_ok();
+    let returned = Returned {
+        code: if whole { code } else { FAILURE },
+        received: reception.received(),
+        view_only: false,
+        sent_whole: true,
+        kept_whole: reception.is_whole(),
+        beside: reception.is_beside(),
+        original: original.standing(),
+    };
+    let settling = Settling { settings: &settings, notices: &Notices::mute() };
+    Ok(settling.settle(&original, reception, returned).0 == Decision::Replace)
 }
 
 struct Opener<'a> {

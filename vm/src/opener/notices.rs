@@ -15,6 +15,7 @@ pub(super) struct Notices {
     story: bool,
     /// Whether the good news are of interest: failures always are.
     talkative: bool,
+    mute: bool,
     desktop: Option<Desktop>,
     said: Mutex<Vec<String>>,
 }
@@ -27,7 +28,20 @@ impl Notices {
         let has_terminal = on_terminal || io::stdout().is_terminal() || io::stdin().is_terminal();
         let desktop =
             if has_terminal || !settings.desktop { None } else { Desktop::find(&settings.notifiers) };
-        Self { program, story: settings.story, talkative: on_terminal, desktop, said: Mutex::default() }
+        Self {
+            program,
+            story: settings.story,
+            talkative: on_terminal,
+            mute: false,
+            desktop,
+            said: Mutex::default(),
+        }
+    }
+
+    /// Nobody is told anything.
+    pub(super) fn mute() -> Self {
+        let said = Mutex::default();
+        Self { program: "", story: false, talkative: false, mute: true, desktop: None, said }
     }
 
     /// Whether what the other qube says is to be collected, because nobody reads our standard error.
@@ -60,6 +74,9 @@ impl Notices {
 
     /// A failure, or something else that the user has to know.
     pub(super) fn say(&self, message: &dyn Display) {
+        if self.mute {
+            return;
+        }
         say(self.program, message);
         self.remember(&message.to_string());
     }

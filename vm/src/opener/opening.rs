@@ -1,14 +1,14 @@
 //! One file or URL, from the call to what becomes of the original.
 
 use super::call::{Call, CallError, Ended, Payload};
-use super::keep::{NotKept, TemporaryFile};
 use super::notices::Notices;
 use super::original::{Original, OriginalError};
 use super::reception::Reception;
 use super::settings::Settings;
+use super::settling::Settling;
 use super::story;
 use crate::command_line::Order;
-use crate::decision::{Decision, Reason, Returned, decide, exit_code};
+use crate::decision::{Decision, Returned, exit_code};
 use crate::emptied::Emptied;
 use crate::exit_code::{FAILURE, REFUSED, SUCCESS, of_signal};
 use crate::name_field;
@@ -18,10 +18,8 @@ use crate::subject::Subject;
 use crate::url::Url;
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter};
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 /// What is needed to open something, each time anew.
 pub(super) struct Opening<'a> {
@@ -116,31 +114,12 @@ impl Opening<'_> {
             beside: reception.is_beside(),
             original: original.standing(),
         };
-        Ok(self.settle(original, reception, returned, &words))
-    }
-
-    /// The end of an opened file: the original is replaced, left alone, or what came back is kept beside it.
-    fn settle(
-        &self,
-        original: &Original,
-        reception: Reception,
-        returned: Returned,
-        words: &[String],
-    ) -> Done {
-        let mut decision = decide(returned);
-        let mut received = returned.received;
-        let emptied = reception.is_emptied();
-        if let Some(mut spot) = reception.into_file() {
-            if emptied && spot.file.set_len(0).is_ok() {
-                received = 0;
-            }
-            decision = self.put_in_place(original, &mut spot.file, spot.guard, decision, received);
-            if matches!(decision, Decision::Keep(_)) {
-                words.iter().for_each(|line| self.notices.remember(line));
-            }
-        }
-        if !matches!(decision, Decision::Keep(_)) {
-            self.tell_failure(returned.code, original.name(), words);
+        let settling = Settling { settings: self.settings, notices: self.notices };
+        let (decision, received) = settling.settle(original, reception, returned);
+        if matches!(decision, Decision::Keep(_)) {
+            words.iter().for_each(|line| self.notices.remember(line));
+        } else {
+            self.tell_failure(code, original.name(), &words);
         }
         self.notices.story(&story::End { decision, received, name: original.name() });
         let outcome = match decision {
@@ -149,68 +128,7 @@ impl Opening<'_> {
             Decision::Replace => Outcome::Replaced,
             Decision::Keep(_) => Outcome::Kept,
         };
-        Done::with(exit_code(returned.code, decision), outcome)
-    }
-
-    /// Carries the decision out, and returns what was done in fact.
-    fn put_in_place(
-        &self,
-        original: &Original,
-        file: &mut File,
-        temporary: TemporaryFile,
-        decision: Decision,
-        received: u64,
-    ) -> Decision {
-        let mut reason = match decision {
-            Decision::Keep(reason) => reason,
-            Decision::Replace => Reason::ReplaceFailed,
-            Decision::Dropped | Decision::Unchanged => return decision,
-        };
-        let mut replace = decision == Decision::Replace;
-        if replace {
-            if let Err(cause) = original.prepare(file) {
-                self.notices
-                    .say(&format_args!("cannot write {} to the disk: {cause}", shown(original.path())));
-                replace = false;
-            }
-        }
-        // The lasting name first, also for a moment only: whoever kills us now loses no edit.
-        let kept = match temporary.keep(file, original.file_name()) {
-            Ok(path) => path,
-            Err(NotKept { cause, hidden }) => {
-                self.notices.say(&format_args!("cannot name the edited copy: {cause}"));
-                replace = false;
-                match hidden.or_else(|| self.copy_elsewhere(original, file)) {
-                    Some(path) => path,
-                    None => return Decision::Keep(reason),
-                }
-            }
-        };
-        if replace {
-            match original.replace_by(&kept) {
-                Ok(()) => return Decision::Replace,
-                Err(cause) => {
-                    self.notices.say(&format_args!("cannot replace {}: {cause}", shown(original.path())));
-                    reason = Reason::ReplaceFailed;
-                }
-            }
-        }
-        self.notices.say(&story::Kept { reason, original: original.path(), kept: &kept, received });
-        Decision::Keep(reason)
-    }
-
-    /// The way out when a directory takes bytes, but no name.
-    fn copy_elsewhere(&self, original: &Original, file: &mut File) -> Option<PathBuf> {
-        let copied = self.settings.refuges().into_iter().find_map(|directory| {
-            let (temporary, mut copy) = TemporaryFile::create(&directory).ok()?;
-            file.seek(SeekFrom::Start(0)).ok()?;
-            io::copy(file, &mut copy).ok()?;
-            temporary.keep(&copy, original.file_name()).ok()
-        });
-        if copied.is_none() {
-            self.notices.say(&"the edited copy is lost: no directory takes it");
-        }
-        copied
+        Ok(Done::with(exit_code(code, decision), outcome))
     }
 
     fn call(&self, service: &'static str, payload: Payload) -> Result<Call, OpenError> {

@@ -18,6 +18,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -33,6 +34,20 @@ pub(crate) fn main() -> u8 {
             error.exit_code()
         }
     }
+}
+
+/// Takes these bytes as a request, as far as name and file go, in a directory below `place`: name, whether it is only to be
+/// looked at, and the file's path and content while it is there. The receiving end without the call.
+pub(crate) fn take_request(place: &Path, request: &[u8]) -> Result<(String, bool, PathBuf, Vec<u8>), String> {
+    let (field, content) = request.split_first_chunk::<NAME_FIELD>().ok_or("too short")?;
+    let named = decode(field).map_err(|error| error.to_string())?;
+    let remote: QubeName = "work".parse().map_err(|error: NameError| error.to_string())?;
+    let mut landing = Workspace::landing_in(vec![place.to_owned()], &remote, &named.name);
+    landing.open().and_then(|()| landing.write(content)).map_err(|error| error.to_string())?;
+    let spot = landing.into_spot().ok_or("no file")?;
+    let file = spot.guard.file().to_owned();
+    let there = std::fs::read(&file).map_err(|error| error.to_string())?;
+    Ok((named.name, named.view_only, file, there))
 }
 
 fn serve() -> Result<u8, OpenError> {

@@ -58,7 +58,7 @@ fn receive_line(session: &Session) -> Result<Vec<u8>, OpenError> {
     }
 }
 
-fn trimmed(line: &[u8]) -> &[u8] {
+pub(crate) fn trimmed(line: &[u8]) -> &[u8] {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let begin = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
     let end = line.iter().rposition(|byte| !is_blank(byte)).map_or(begin, |last| last + 1);

@@ -23,8 +23,12 @@ impl Workspace {
     /// A landing for a file of this name, in a directory of its own for each call (M39): in `$TMPDIR` or `/tmp`, or where
     /// the disk is when there is little room (M42).
     pub(super) fn landing(remote: &QubeName, name: &str) -> Landing<Self> {
+        Self::landing_in(places(), remote, name)
+    }
+
+    pub(super) fn landing_in(places: Vec<PathBuf>, remote: &QubeName, name: &str) -> Landing<Self> {
         let (prefix, name) = (format!("{remote}-"), name.to_owned());
-        Landing::new(places(), move |place| Self::create(place, &prefix, &name))
+        Landing::new(places, move |place| Self::create(place, &prefix, &name))
     }
 
     fn create(place: &Path, prefix: &str, name: &str) -> io::Result<(Self, File)> {

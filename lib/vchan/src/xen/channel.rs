@@ -73,7 +73,10 @@ impl Channel {
         let path = CString::new(path)?;
         // SAFETY: as in `serve`.
         let channel = unsafe { libxenvchan_client_init(ptr::null_mut(), peer.get().into(), path.as_ptr()) };
-        Ok(Self { store: Some(store), ..Self::take(channel, peer, "cannot join the vchan")? })
+        // Not by the rest of another value: dropping that would close the channel under our hands.
+        let mut joined = Self::take(channel, peer, "cannot join the vchan")?;
+        joined.store = Some(store);
+        Ok(joined)
     }
 
     fn take(channel: *mut Opaque, peer: DomId, step: &str) -> io::Result<Self> {

@@ -1,0 +1,139 @@
+//! What callers and keepers leave that are killed or stopped half-way.
+
+use crate::common::{self, Site, qube};
+use crate::support::{
+    Qmemman, TEMPLATE, configure, disposables, is_there, keeper, max, queue, set, signal, waiting,
+};
+use disposable::entry::Entry;
+use disposable::queue::Place;
+use fixture::eventually;
+use names::QubeRef;
+use os::process::ProcessId;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A process that lives until it is killed, for which files can be written.
+fn caller() -> (Child, ProcessId) {
+    let child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    (child, ProcessId { pid, start: os::process::Stat::read(pid).unwrap().start })
+}
+
+#[test]
+fn p5_a_caller_killed_before_it_noted_what_it_created_leaks_nothing() {
+    let site = Site::new();
+    max(&site, 1);
+    eventually("one waits", || waiting(&site, TEMPLATE).len() == 1);
+    let named = b"name=kept label=red";
+    site.admin().call("admin.vm.Create.DispVM", TEMPLATE, "dom0", named).unwrap();
+    // As the caller leaves it: it had said that it wants one, and had created it.
+    let queue = queue(&site);
+    let (mut caller, own) = caller();
+    std::mem::forget(queue.want(own, os::monotonic_ns()).unwrap());
+    let created = QubeRef::Uuid(site.admin().create_disposable(&qube(TEMPLATE)).unwrap());
+    let name = site.admin().name_of(&created).unwrap();
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    eventually("it is gone", || !is_there(&site, &name));
+    eventually("so is its note", || {
+        [Place::Claimed, Place::Done].into_iter().all(|place| queue.count(place).unwrap() == 0)
+    });
+    assert!(is_there(&site, &"kept".parse().unwrap()), "M4: a named one is nobody's leftover");
+    assert_eq!(waiting(&site, TEMPLATE).len(), 1);
+}
+
+#[test]
+fn p5_a_caller_killed_after_it_noted_what_it_created_leaks_nothing() {
+    let site = Site::new();
+    max(&site, 0);
+    set(&site, "default-dvm", "preload-dispvm-max", "1");
+    eventually("one waits", || waiting(&site, TEMPLATE).len() == 1);
+    let queue = queue(&site);
+    let (mut caller, own) = caller();
+    let wanted = queue.want(own, os::monotonic_ns()).unwrap();
+    let uuid = site.admin().create_disposable(&qube(TEMPLATE)).unwrap();
+    let name = site.admin().name_of(&QubeRef::Uuid(uuid)).unwrap();
+    let waiting = queue.list(Place::Ready).unwrap().remove(0).entry.unwrap();
+    let entry = Entry { name: name.clone(), uuid, claimer: Some(own), ..waiting };
+    std::mem::forget(wanted.became(entry).unwrap());
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    eventually("it is gone", || !is_there(&site, &name) && queue.count(Place::Claimed).unwrap() == 0);
+}
+
+#[test]
+fn m19_a_keeper_that_is_stopped_while_it_makes_one_ends_that_one_too() {
+    let qmemman = Qmemman::new();
+    let listener = UnixListener::bind(&qmemman.path).unwrap();
+    let site = Site::with(|config| configure(&config.layout, &qmemman.line()));
+    site.admin().property_set(&qube(TEMPLATE), "maxmem", "800").unwrap();
+    let keeper = keeper(&site);
+    max(&site, 1);
+    let (open, _) = qmemman.asked(&listener);
+    let starting = queue(&site).list(Place::Starting).unwrap().remove(0).entry.unwrap().name;
+    assert!(is_there(&site, &starting));
+    let own = ProcessId { pid: keeper, start: os::process::Stat::read(keeper).unwrap().start };
+    signal(keeper, "TERM");
+    eventually("the keeper ends", || !own.is_alive());
+    assert!(!is_there(&site, &starting), "it ended what it was making");
+    let log = fs::read_to_string(site.layout.log().join("preload-dispvm.log")).unwrap();
+    assert!(!log.contains("the next keeper ends them"), "it waited for nothing: {log}");
+    drop(open);
+}
+
+/// Stands between the keeper and qubesd: the answer to each CreateDisposable is held back until `go` says so.
+fn slow_creation(site: &Site) -> (Receiver<()>, Sender<()>) {
+    let (created, is_created) = channel();
+    let (go, may_go) = channel::<()>();
+    let path = site.layout.state().join("slow.sock");
+    let (listener, real) = (os::socket::listen(&path).unwrap(), site.layout.qubesd_socket());
+    let may_go = Arc::new(Mutex::new(may_go));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let (created, may_go, real) = (created.clone(), may_go.clone(), real.clone());
+            std::thread::spawn(move || {
+                let mut question = Vec::new();
+                stream.read_to_end(&mut question).unwrap();
+                let answer = common::exchange(&real, &question);
+                if question.starts_with(b"admin.vm.CreateDisposable") {
+                    created.send(()).ok();
+                    may_go.lock().unwrap().recv().ok();
+                }
+                drop(stream.write_all(&answer));
+            });
+        }
+    });
+    let config = site.layout.dispvm_config();
+    let own = |path: &Path| format!("qubesd-socket = \"{}\"", path.display());
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(config, text.replace(&own(&site.layout.qubesd_socket()), &own(&path))).unwrap();
+    (is_created, go)
+}
+
+#[test]
+fn m19_a_keeper_that_is_stopped_while_one_is_created_ends_that_one_too() {
+    let site = Site::new();
+    let keeper = keeper(&site);
+    let (created, go) = slow_creation(&site);
+    signal(keeper, "HUP");
+    // Until the configuration is read anew, some are still made the quick way.
+    eventually("one is created the slow way", || {
+        max(&site, 0);
+        max(&site, 1);
+        created.recv_timeout(Duration::from_millis(300)).is_ok()
+    });
+    eventually("it is the only one", || disposables(&site).len() == 1);
+    let name = disposables(&site).remove(0).name;
+    let own = ProcessId { pid: keeper, start: os::process::Stat::read(keeper).unwrap().start };
+    signal(keeper, "TERM");
+    eventually("its reservation is taken away", || queue(&site).count(Place::Starting).unwrap() == 0);
+    go.send(()).unwrap();
+    eventually("the keeper ends", || !own.is_alive());
+    assert!(!is_there(&site, &name), "it ended what was being created");
+}
