@@ -123,6 +123,11 @@ fn every_key_of_the_configuration_is_in_its_page() {
         .collect();
     assert!(keys.len() > 10);
     assert_eq!(described, keys);
+    let defaults =
+        table.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split(" | ").nth(2));
+    let told = text.replace("\\(dq", "\"");
+    let told = told.lines().filter_map(|line| line.strip_prefix("Default: ")?.strip_suffix('.'));
+    assert_eq!(told.collect::<Vec<_>>(), defaults.map(|word| word.trim_matches('`')).collect::<Vec<_>>());
 }
 
 #[test]

@@ -32,6 +32,7 @@ impl Serve {
         let mut child = Command::new(HOST)
             .args(["serve", "--json", "--state"])
             .arg(state)
+            .args(hypervisor())
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -96,9 +97,16 @@ impl Drop for Serve {
     }
 }
 
+/// Options for the hypervisor that the tests run on: `QUBES_HOST_HYPERVISOR`, set to `xen` in dom0 of the Xen lab
+/// (tests/xen).
+pub fn hypervisor() -> Vec<String> {
+    let name = std::env::var("QUBES_HOST_HYPERVISOR").ok();
+    name.into_iter().flat_map(|name| ["--hypervisor".to_owned(), name]).collect()
+}
+
 /// `qubes-host open` with these words.
 pub fn open<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Output {
-    Command::new(HOST).arg("open").args(words).stdin(Stdio::null()).output().unwrap()
+    Command::new(HOST).arg("open").args(hypervisor()).args(words).stdin(Stdio::null()).output().unwrap()
 }
 
 pub fn kill(pid: u32, signal: &str) {

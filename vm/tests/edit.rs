@@ -234,6 +234,98 @@ fn m37_an_application_that_forks_is_waited_for() {
 }
 
 #[test]
+fn m37_a_descendant_that_neither_names_nor_holds_the_file_is_waited_for() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    let work = place.script("work", r#"sleep 0.4; printf new > "$LATE_FILE""#);
+    let start = place.script("start", &format!(r#"LATE_FILE="$1" {} & exit 0"#, work.display()));
+    place.open(start.to_str().unwrap(), &file).expect(0, &["waiting until a is closed", "replaced"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+    // A daemon that went its own way and has nothing to do with the file is not waited for.
+    let daemon = place.script(
+        "start",
+        r#"setsid -f sh -c 'echo $$ > "$NOTE"; exec sleep 60' < /dev/null > /dev/null 2>&1"#,
+    );
+    place.open(daemon.to_str().unwrap(), &file).expect(0, &["unchanged"]);
+    let daemon = place.await_note();
+    assert!(common::is_alive(&daemon));
+    std::process::Command::new("kill").arg(daemon).status().unwrap();
+}
+
+/// The application is there already, belongs to nobody here, and is only asked to open one file more.
+#[test]
+fn m38_a_running_application_holds_the_call_until_it_closes_the_file() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    let wish = place.path("wish");
+    nix::unistd::mkfifo(&wish, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let server = format!(
+        r#"read -r file < {0}; exec 5<> "$file"; echo > {0}; sleep 0.5; printf new >&5"#,
+        wish.display()
+    );
+    let server = place.script("server", &server);
+    let mut server = std::process::Command::new(server).spawn().unwrap();
+    let ask = place.script("ask", &format!(r#"echo "$1" > {0}; read -r answer < {0}"#, wish.display()));
+    place.open(ask.to_str().unwrap(), &file).expect(0, &["waiting until a is closed", "replaced"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+    assert!(server.wait().unwrap().success());
+    assert_eq!(place.left_behind(), [""; 0]);
+}
+
+#[test]
+fn m39_the_same_name_twice_at_once_and_again_are_different_files() {
+    let place = Place::new(SERVE);
+    fs::create_dir(place.caller().join("other")).unwrap();
+    let files = [place.file("a", "one"), place.file("other/a", "two"), place.file("a", "one")];
+    let words = files.each_ref().map(|file| file.as_os_str());
+    let with = r#"sh -c 'sleep 0.2; printf + >> "$0"; echo "$0" >> "$NOTE"'"#;
+    place.open_all(with, &words[..2]).expect(0, &["2 edited"]);
+    place.open_all(with, &words[2..]).expect(0, &[]);
+    assert_eq!(fs::read_to_string(&files[0]).unwrap(), "one++");
+    assert_eq!(fs::read_to_string(&files[1]).unwrap(), "two+");
+    let notes = fs::read_to_string(place.path("note")).unwrap();
+    let directories: std::collections::BTreeSet<&str> = notes.lines().collect();
+    assert_eq!(directories.len(), 3, "{notes}");
+    assert_eq!(place.left_behind(), [""; 0]);
+}
+
+#[test]
+fn m40_a_file_that_is_called_view_only_is_edited_by_us_and_protected_by_public_callers() {
+    let place = Place::new(SERVE);
+    let file = place.file("view-only-x.txt", "old");
+    place.open(r#"sh -c 'printf new > "$0"'"#, &file).expect(0, &["view-only-x.txt replaced"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+    // The public protocol cannot tell the name from the flag: it is shown, under the rest of its name.
+    let mut request = [0; 260];
+    request[..15].copy_from_slice(b"view-only-x.txt");
+    let with = r#"sh -c 'basename "$0" > "$NOTE"; stat -c %a "$0" >> "$NOTE"'"#;
+    assert!(place.serve("qubes.OpenInVM", with, &request).status.success());
+    assert_eq!(place.await_note(), "x.txt\n400");
+}
+
+#[test]
+fn m34_mode_symlink_and_attributes_stay() {
+    let place = Place::new(SERVE);
+    let real = place.file("real", "old");
+    let link = place.path("home/link");
+    symlink(&real, &link).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o604)).unwrap();
+    let set =
+        |name: &str, value: &[u8]| rustix::fs::setxattr(&real, name, value, rustix::fs::XattrFlags::empty());
+    let has_attributes = set("user.note", b"mine").is_ok();
+    place.open(r#"sh -c 'printf new > "$0.t"; mv "$0.t" "$0"'"#, &link).expect(0, &["replaced"]);
+    assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&real).unwrap().mode() & 0o7777, 0o604);
+    let mut value = [0; 8];
+    if has_attributes {
+        assert_eq!(rustix::fs::getxattr(&real, "user.note", &mut value[..]), Ok(4));
+    } else {
+        eprintln!("SKIPPED: this file system has no attributes of users");
+    }
+}
+
+#[test]
 fn m37_a_late_comer_is_waited_for() {
     let place = Place::new(SERVE);
     let file = place.file("a", "old");

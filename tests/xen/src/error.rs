@@ -29,6 +29,10 @@ pub(crate) enum LabError {
         after: Duration,
         last: String,
     },
+    /// Another lab runs, and does not end.
+    Busy {
+        pid: u32,
+    },
     /// QEMU ended before dom0 said that it was done.
     Ended {
         last: String,
@@ -57,6 +61,9 @@ impl fmt::Display for LabError {
             Self::Content { object, rule } => write!(f, "{object}: {rule}"),
             Self::Silent { after, last } => {
                 write!(f, "dom0 said nothing for {} s; its last words: {last}", after.as_secs())
+            }
+            Self::Busy { pid } => {
+                write!(f, "another lab's QEMU (process {pid}) does not end: end it, or wait for it")
             }
             Self::Ended { last } => write!(f, "the machine ended too early; dom0's last words: {last}"),
             Self::Io { step, object, source } => write!(f, "{step} {object}: {source}"),

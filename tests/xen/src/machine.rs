@@ -78,9 +78,10 @@ fn qemu(images: &Images, word: &str) -> Command {
     // `setpriv` gives its place to QEMU, which then ends with us however we end.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    // rdrand: without it programs wait minutes for random bytes.
     // Names without directories: a comma or blank in a path would be one of QEMU's own.
     command.current_dir(&images.directory);
-    command.args(["-machine", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem"]);
+    command.args(["-machine", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem,+rdrand"]);
     command.args(["-smp", "2", "-m", "4096", "-display", "none", "-no-reboot", "-net", "none"]);
     command.args(["-kernel", XEN, "-append", XEN_WORDS, "-initrd"]);
     command.arg(format!("{KERNEL} console=hvc0 loglevel=5 panic=1 {KERNEL_WORDS} {word},{DOM0}"));

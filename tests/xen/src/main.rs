@@ -13,6 +13,7 @@ mod programs;
 mod report;
 mod run;
 mod summary;
+mod turn;
 
 use command::Order;
 use error::LabError;
@@ -55,6 +56,7 @@ const SKIPPED: u8 = 77;
 fn test(names: &[String]) -> Result<bool, LabError> {
     let cache = cache();
     let images = prepare(&cache, names)?;
+    turn::wait()?;
     let clock = Instant::now();
     let mut machine = Machine::test(&images, &cache)?;
     let mut summary = Summary::default();
@@ -84,6 +86,7 @@ fn list() -> Result<bool, LabError> {
 
 fn shell() -> Result<bool, LabError> {
     let images = prepare(&cache(), &[])?;
+    turn::wait()?;
     eprintln!("xen-lab: dom0 is starting; `poweroff -f` or Ctrl-A X ends it");
     Machine::shell(&images).map(|()| true)
 }

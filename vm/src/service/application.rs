@@ -1,6 +1,6 @@
 //! The application that opens a file or URL.
 
-use super::holders::{Holders, descendants};
+use super::holders::{Holders, descendants, group};
 use super::session::{Session, Stop};
 use crate::command_words::{self, WordsError};
 use crate::exit_code;
@@ -100,9 +100,11 @@ impl Application {
         is_done: &dyn Fn() -> bool,
         held: &dyn Fn(),
     ) -> Result<Ended, Stop> {
+        let leader = i32::try_from(self.child.id()).unwrap_or(0);
         let ended = self.wait_for_child(session).and_then(|ended| {
             let grace = if ended.code() == exit_code::SUCCESS { self.grace } else { Duration::ZERO };
-            wait_for_holders(session, holders, grace, is_done, held).map(|()| ended)
+            let is_held = || !group(leader).is_empty() || !holders.scan().is_empty();
+            wait_while(session, &is_held, grace, is_done, held).map(|()| ended)
         });
         if ended.is_err() {
             end_all(session, holders);
@@ -120,9 +122,11 @@ impl Application {
     }
 }
 
-fn wait_for_holders(
+/// What the application started and left in its process group still belongs to it; whoever made a group of its own, as
+/// daemons do, counts while it holds what was opened.
+fn wait_while(
     session: &Session,
-    holders: &Holders,
+    is_held: &dyn Fn() -> bool,
     grace: Duration,
     is_done: &dyn Fn() -> bool,
     held: &dyn Fn(),
@@ -132,7 +136,7 @@ fn wait_for_holders(
     let mut told = false;
     let mut pause = Duration::from_millis(20);
     while begin.elapsed() < LONGEST_HOLD {
-        if !holders.scan().is_empty() {
+        if is_held() {
             quiet_since = Instant::now();
             pause = (pause * 2).min(Duration::from_millis(500));
             if !told {

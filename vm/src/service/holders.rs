@@ -3,7 +3,7 @@
 //! Names are compared byte by byte: no pattern, so `c++.txt` and `a(b[c` are names like any other.
 
 use crate::url;
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpgid, getpid};
 use os::process::Stat;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -57,6 +57,12 @@ impl Holders {
             target.is_ok_and(|target| target.as_os_str().as_bytes().starts_with(below))
         })
     }
+}
+
+/// Those of [`descendants`] that are in this process group.
+pub(super) fn group(leader: i32) -> Vec<i32> {
+    let is_in = |pid: &i32| getpgid(Some(Pid::from_raw(*pid))).is_ok_and(|group| group.as_raw() == leader);
+    descendants().into_iter().filter(is_in).collect()
 }
 
 /// All living processes that descend from this one.
