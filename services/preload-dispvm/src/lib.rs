@@ -22,6 +22,7 @@ use names::{QubeName, QubeRef};
 use os::process::ProcessId;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -29,9 +30,14 @@ use templates::Templates;
 use trace::{Event, Reporter};
 use watch::Reason;
 
-/// The program. Returns the exit code: 0 after SIGTERM, 1 when it cannot keep a queue (the reason is on stderr).
+/// The program. Returns the exit code: 0 after SIGTERM, 1 when it cannot keep a queue (the reason is on stderr), 2 for
+/// arguments: it has none, and whoever gives some does not mean to start a keeper.
 #[must_use]
-pub fn main(_arguments: &[OsString]) -> u8 {
+pub fn main(arguments: &[OsString]) -> u8 {
+    if !arguments.is_empty() {
+        let asked = arguments.iter().all(|argument| argument == "--help" || argument == "-h");
+        return usage(asked);
+    }
     // A second initialisation, by a host that links this program, is no error worth telling.
     drop(env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).try_init());
     match keep() {
@@ -42,6 +48,23 @@ pub fn main(_arguments: &[OsString]) -> u8 {
         }
     }
 }
+
+fn usage(asked: bool) -> u8 {
+    // Nobody who cannot be told is waiting for it.
+    if asked {
+        drop(io::stdout().write_all(USAGE.as_bytes()));
+        0
+    } else {
+        drop(io::stderr().write_all(USAGE.as_bytes()));
+        2
+    }
+}
+
+const USAGE: &str = "\
+usage: preload-dispvm [--version]
+Keeps disposables preloaded, until SIGTERM: qubes-dispvm-keeper.service runs it. It has no options: settings are in
+/etc/qubes/dispvm.toml and in the feature preload-dispvm-max. \"qvm-dispvm status\" tells what waits.
+";
 
 fn keep() -> Result<(), String> {
     let config = Config::load().map_err(|error| error.to_string())?;
