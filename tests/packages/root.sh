@@ -19,20 +19,20 @@ make_base() {
     if ! [ -e "$cache/base.done" ]; then
         say "making the base system"
         rm -rf "$cache/base"
-        debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,rpm bookworm "$cache/base" >"$cache/base.log" 2>&1 ||
+        debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,rpm bookworm "$cache/base" >"$cache/base.log" 2>&1 ||
             { tail -n 20 "$cache/base.log"; fail "debootstrap"; }
         touch "$cache/base.done"
     fi
-    cp -a "$cache/base" "$root"
-    chroot "$root" groupadd -g 998 qubes
-    chroot "$root" useradd -m -u 1000 -G qubes user
     trap remove_root EXIT
+    cp -a "$cache/base" "$root"
+    chroot "$root" groupadd --system qubes
+    chroot "$root" useradd -m -u 1000 -G qubes user
 }
 
 remove_root() {
     local code=$?
     if [ -n "$booted" ]; then
-        [ "$code" = 0 ] || inside journalctl --no-pager -n 40 || :
+        [ "$code" = 0 ] || inside journalctl --no-pager -n 40 -u 'qubes*' -u host || :
         kill -KILL "$booted" || :
         wait 2>/dev/null || :
     fi
@@ -69,7 +69,7 @@ boot() {
 
 # Runs a command in the booted root, as its root user.
 inside() {
-    nsenter -t "$first" --all --root --wd=/ -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@"
+    nsenter -t "$first" --all --root -- env -i -C / PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@"
 }
 
 # Every file of the root with kind, mode, owner and content; what programs of the system keep for themselves is left out.
@@ -89,10 +89,10 @@ is_as() {
     [ "$is" = "$2" ] || { echo "$1 is $is, not $2"; return 1; }
 }
 
-# The main job, by the installed files: a report that somebody drafts in "work" is edited in a disposable.
+# open_report [ROOT]: the main job, by the files installed there: a report that somebody drafts in "work" is edited in a disposable.
 open_report() {
     printf 'Status: draft\n' >"$root/opt/report.txt"
-    inside env QUBES_HOST_INSTALLED=/ /opt/qubes-host open --with 'sed -i s/draft/final/' /opt/report.txt >"$root.story" 2>&1 ||
+    inside env QUBES_HOST_INSTALLED="${1:-/}" /opt/qubes-host open --with 'sed -i s/draft/final/' /opt/report.txt >"$root.story" 2>&1 ||
         { cat "$root.story"; return 1; }
     grep -q 'Status: final' "$root/opt/report.txt"
 }
@@ -105,7 +105,7 @@ check_executable() {
     grep -q 'Type: *DYN' <<<"$headers" || fail "$file is not position independent"
     grep -q GNU_RELRO <<<"$headers" || fail "$file has no RELRO"
     refuse "$(basename "$file"): no search path" grep -qE 'RPATH|RUNPATH' <<<"$headers"
-    ! grep -qE '\.symtab|\.debug_' <<<"$headers" || fail "$file is not stripped"
+    ! grep -qE '\.symtab|\.debug_(info|line|abbrev)' <<<"$headers" || fail "$file is not stripped"
     ! grep -q 'GNU_STACK.*RWE' <<<"$headers" || fail "$file has an executable stack"
     printf 'size    %-28s %5d KiB\n' "$(basename "$file")" "$(($(stat -c %s "$file") / 1024))"
 }

@@ -127,7 +127,7 @@ impl Dom0 {
             return Err(Failure("it was ended before it ran".into()));
         }
         let failed = |error: std::io::Error| Failure(format!("its qrexec daemon cannot be started: {error}"));
-        let doorstep = Doorstep::watch(self).map_err(failed)?;
+        let doorstep = Doorstep::watch(self);
         let daemon = daemon::start(self, plan).map_err(failed)?;
         let orphan = self.with_state(|state| match state.lives.machines.get_mut(&plan.name) {
             Some(machine) if machine.domid == plan.domid => {

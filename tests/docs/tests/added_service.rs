@@ -1,0 +1,51 @@
+//! The service that docs/develop.md adds: a call of it gets a disposable, and its stream goes through whole.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use qubes_host::{Host, HostConfig, Layout};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Builds both executables; the directory that they are in.
+fn built() -> PathBuf {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "-p", "qubes-host", "-p", "pdf-convert"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(2).unwrap().to_owned()
+}
+
+#[test]
+fn a_service_of_twenty_five_lines_hands_a_stream_to_a_disposable() {
+    let built = built();
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let state = directory.path().join("state");
+    let layout = Layout::new(&state);
+    layout.create().unwrap();
+    let policy = include_str!("../../../policy.d/81-pdf-convert.policy");
+    let config = HostConfig {
+        policy: vec![("81-pdf-convert.policy".to_owned(), policy.to_owned())],
+        // In place of the template's converter: it says how many bytes came.
+        services: vec![("qubes.PdfConvert".to_owned(), "bench-probe".to_owned())],
+        ..HostConfig::new(layout.clone(), built.join("qubes-host"))
+    };
+    let host = Host::start(config).unwrap();
+    symlink(built.join("pdf-convert"), layout.services().join("qubes.PdfConvert")).unwrap();
+    host.start_qube("work").unwrap();
+    let output = Command::new(built.join("qubes-host"))
+        .args(["exec", "--state"])
+        .arg(&state)
+        .args(["work", "--", "sh", "-c"])
+        .arg("head -c 1234567 /dev/zero | qrexec-client-vm @dispvm qubes.PdfConvert")
+        .output()
+        .unwrap();
+    let log = fs::read_to_string(layout.log().join("work.log")).unwrap_or_default();
+    assert!(output.status.success(), "{output:?}\n{log}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.trim_end().ends_with(" 1234567"), "{said:?}\n{log}");
+    drop(host);
+}
