@@ -10,6 +10,7 @@ mod recover;
 mod squeeze;
 mod start;
 mod templates;
+mod usage;
 mod watch;
 
 use admin::Client;
@@ -22,7 +23,6 @@ use names::{QubeName, QubeRef};
 use os::process::ProcessId;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ use watch::Reason;
 pub fn main(arguments: &[OsString]) -> u8 {
     if !arguments.is_empty() {
         let asked = arguments.iter().all(|argument| argument == "--help" || argument == "-h");
-        return usage(asked);
+        return usage::show(asked);
     }
     // A second initialisation, by a host that links this program, is no error worth telling.
     drop(env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).try_init());
@@ -48,23 +48,6 @@ pub fn main(arguments: &[OsString]) -> u8 {
         }
     }
 }
-
-fn usage(asked: bool) -> u8 {
-    // Nobody who cannot be told is waiting for it.
-    if asked {
-        drop(io::stdout().write_all(USAGE.as_bytes()));
-        0
-    } else {
-        drop(io::stderr().write_all(USAGE.as_bytes()));
-        2
-    }
-}
-
-const USAGE: &str = "\
-usage: preload-dispvm [--version]
-Keeps disposables preloaded, until SIGTERM: qubes-dispvm-keeper.service runs it. It has no options: settings are in
-/etc/qubes/dispvm.toml and in the feature preload-dispvm-max. \"qvm-dispvm status\" tells what waits.
-";
 
 fn keep() -> Result<(), String> {
     let config = Config::load().map_err(|error| error.to_string())?;
