@@ -177,5 +177,5 @@ impl Port {
 }
 
 /// How long one test may take. A guest's start takes seconds here.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(480);
 const LONGEST_LOG: u64 = 1 << 18;

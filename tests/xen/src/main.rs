@@ -77,7 +77,7 @@ fn test(names: &[String]) -> Result<bool, LabError> {
 }
 
 /// Longer than any test may take inside.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_secs(600);
 
 fn list() -> Result<bool, LabError> {
     Programs::build(&cache())?.names()?.iter().for_each(|name| println!("{name}"));
