@@ -78,13 +78,17 @@ fn p5_a_killed_agent_ends_the_call() {
     assert!(serve.stop());
 }
 
-/// The registry of domains names each qube's first process, whose only child is the agent.
 fn agents_of_disposables(serve: &Serve) -> Vec<u32> {
+    agents(serve, |name| name.starts_with("disp"))
+}
+
+/// The registry of domains names each qube's first process, whose only child is the agent.
+fn agents(serve: &Serve, is_wanted: impl Fn(&str) -> bool) -> Vec<u32> {
     let mut agents = Vec::new();
     for entry in std::fs::read_dir(serve.state.join("run/domains")).unwrap().flatten() {
         let record = std::fs::read_to_string(entry.path()).unwrap_or_default();
         let value = |key: &str| record.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned));
-        if !value("name=").is_some_and(|name| name.starts_with("disp")) {
+        if !value("name=").is_some_and(|name| is_wanted(&name)) {
             continue;
         }
         let init = value("init=").unwrap();
@@ -143,4 +147,16 @@ fn a_signal_ends_open_and_takes_everything_down() {
         let name = state.to_string_lossy().into_owned();
         eventually("no process is left", || processes_with(&name).is_empty());
     }
+}
+
+#[test]
+fn m47_a_disposable_goes_with_the_qube_that_opened_it() {
+    let (mut serve, call) = call_in_progress();
+    // The application is silent: nothing that it writes could fail.
+    let opener = agents(&serve, |name| name == "work");
+    assert_eq!(opener.len(), 1);
+    opener.into_iter().for_each(|pid| kill(pid, "KILL"));
+    ends_with_an_error(call);
+    eventually("only the waiting disposable is left", || disposables(&serve) == 1);
+    assert!(serve.stop());
 }

@@ -237,3 +237,21 @@ fn s4_the_guard_in_the_qube_comes_first() {
     assert_eq!(code(&call), 1, "{}", text(&call.stderr));
     assert!(serve.stop());
 }
+
+/// A disposable calls back the qube that opened it, and says a lot meanwhile: both calls end well.
+#[test]
+fn m48_a_call_back_to_the_qube_that_opened_the_disposable() {
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let state = directory.path().join("state");
+    std::fs::create_dir_all(state.join("etc/policy.d")).unwrap();
+    let rule = "qubes.OpenInVM * @anyvm work allow\n";
+    std::fs::write(state.join("etc/policy.d/30-user.policy"), rule).unwrap();
+    let with = "sh -c 'echo noise; case \"$QREXEC_REMOTE_DOMAIN\" in work) qvm-open-in-vm work \"$0\";; \
+                *) printf back > \"$0\";; esac'";
+    let mut serve = Serve::start_in(&state, &["--preload=1", "--with", with]);
+    serve.put("work", "f", b"x");
+    let call = serve.run("work", ["qvm-open-in-dvm", "f"]);
+    assert_eq!(code(&call), 0, "{}", text(&call.stderr));
+    assert_eq!(serve.get("work", "f"), b"back");
+    assert!(serve.stop());
+}

@@ -15,6 +15,8 @@ use toml::{Table, Value};
 const POLICY_FILES: [(&str, &str); 1] =
     [("80-dispvm.policy", include_str!("../../policy.d/80-dispvm.policy"))];
 
+const START_TIMEOUT: &str = "start-timeout-s";
+
 /// The services of dom0.
 const SERVICES: [&str; 2] = ["qubes.OpenInVM", "qubes.OpenURL"];
 
@@ -25,6 +27,12 @@ pub(crate) fn fill(config: &HostConfig) -> Result<(), HostError> {
     let old = match fs::read_to_string(&configuration) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         other => other.map_err(HostError::file("read", &configuration))?,
+    };
+    let old = if config.xen.is_some() && !old.contains(START_TIMEOUT) {
+        // A domain boots a kernel of its own.
+        format!("{START_TIMEOUT} = 300\n{old}")
+    } else {
+        old
     };
     let own = own_settings(config);
     let text = merge(&own, &old).map_err(HostError::file("use", &configuration))?;

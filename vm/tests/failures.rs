@@ -298,6 +298,37 @@ fn p5_a_signal_in_the_middle_of_the_reply_leaves_nothing() {
     }
 }
 
+#[test]
+fn p5_killed_at_any_moment_the_opener_leaves_the_old_file_or_the_new_one() {
+    let (old, new) = ("old".repeat(1000), "new".repeat(1000));
+    let mut seen = [0, 0];
+    for moment in 0..150 {
+        let place = Place::new(r#"cat > /dev/null; cat "$NOTE.new""#);
+        fs::write(place.path("note.new"), &new).unwrap();
+        let file = place.file("a", &old);
+        let mut command = place.command("qvm-open-in-dvm", "");
+        let mut child = command.arg(&file).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(moment * 150));
+        kill(pid(&child), Signal::SIGKILL).unwrap();
+        child.wait().unwrap();
+        let left = fs::read_to_string(&file).unwrap();
+        assert!(left == old || left == new, "moment {moment}: {} bytes", left.len());
+        seen[usize::from(left == new)] += 1;
+        let kept = place.caller().join("a.edited");
+        if kept.exists() {
+            assert!(
+                fs::read_to_string(&kept).unwrap() == new,
+                "moment {moment}: it has its name when it is whole"
+            );
+        }
+        let others = place.names().into_iter().filter(|name| name != "a" && name != "a.edited");
+        if has_unnamed_files(&place.caller()) {
+            assert_eq!(others.collect::<Vec<_>>(), [""; 0], "moment {moment}");
+        }
+    }
+    eprintln!("old {}, new {}", seen[0], seen[1]);
+}
+
 fn has_unnamed_files(directory: &Path) -> bool {
     use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().write(true).custom_flags(nix::libc::O_TMPFILE).open(directory).is_ok()

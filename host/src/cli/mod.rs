@@ -1,5 +1,6 @@
 //! The commands of `qubes-host`.
 
+mod carry;
 mod exec;
 mod failure;
 mod ls;

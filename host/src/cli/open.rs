@@ -1,5 +1,6 @@
 //! Opens one file or URL in a disposable, from nothing to nothing.
 
+use super::carry;
 use super::exec::{self, Streams};
 use super::failure::Failure;
 use super::options::Settings;
@@ -38,11 +39,21 @@ fn call(running: &mut Running, settings: &Settings, subject: &Subject) -> Result
     let command = command(settings, subject, running.host.isolation());
     let shown: Vec<String> =
         command.iter().map(|word| printable(word.as_encoded_bytes()).to_string()).collect();
-    while running.story.next(Duration::ZERO).is_some() {}
+    running.story.catch_up();
     let begun = os::monotonic_ns();
     running.story.tell(&Event::now("host", "call", "work", format!("in work: {}", shown.join(" "))));
     running.story.waiting_for("open in the disposable");
+    let carried = match subject {
+        Subject::File { directory, name } if settings.xen => Some((directory, name)),
+        _ => None,
+    };
+    if let Some((directory, name)) = carried {
+        carry::bring(&running.layout, &work, directory, SHARED, name)?;
+    }
     let code = run(running, &work, command)?;
+    if let Some((directory, name)) = carried {
+        carry::fetch(&running.layout, &work, directory, SHARED, name)?;
+    }
     let text = format!("{} ended with exit code {code}", shown.first().map_or("the call", String::as_str));
     running.story.tell(&Event::now("host", "call-ended", "work", text).since(begun).with("exit", code));
     settle(running, settings)?;
@@ -69,7 +80,7 @@ fn run(running: &mut Running, work: &QubeName, command: Vec<OsString>) -> Result
     running.wait(Duration::MAX / 4, |event| event.step == CALL_ENDED)?;
     let result = call.join().map_err(|_| failed(&"the thread of the call ended early"))?;
     drop(words.join());
-    while running.story.next(Duration::ZERO).is_some() {}
+    running.story.catch_up();
     result
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Running {
     pub(super) story: Story,
     signal: Arc<AtomicUsize>,
     private: bool,
+    /// Qubes are domains, which start slowly.
+    xen: bool,
 }
 
 impl Running {
@@ -67,7 +69,7 @@ impl Running {
             story.tell(&Event::now("host", "warning", "", NO_ISOLATION));
         }
         story.waiting_for("starting qubes");
-        Ok(Self { host, layout, story, signal, private: place.private })
+        Ok(Self { host, layout, story, signal, private: place.private, xen: settings.xen })
     }
 
     /// Asks for `count` waiting disposables of the template that `target` means and waits until they are there.
@@ -94,7 +96,7 @@ impl Running {
         }
         self.story.waiting_for("starting, checking and pausing disposables");
         let mut ready = 0;
-        self.wait(PRELOAD_LIMIT, |event| {
+        self.wait(PRELOAD_LIMIT * if self.xen { 10 } else { 1 }, |event| {
             ready += usize::from(event.step == "preloaded");
             ready >= count || event.step == "not-preloaded"
         })?;
@@ -130,6 +132,7 @@ impl Running {
 
     /// Takes everything down. What came back but could not be put in place is saved first, and named.
     pub(super) fn stop(mut self) -> Result<(), Failure> {
+        self.story.catch_up();
         self.story.ending();
         let begun = os::monotonic_ns();
         let result = self.host.stop();

@@ -4,20 +4,19 @@ use super::start::{Failure, Plan};
 use crate::dom0::Dom0;
 use crate::process::Process;
 use admin::PowerState;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::AddWatchFlags;
+use os::watch::Watch;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often the wait for the daemon's socket looks whether there is still something to wait for.
-const LOOK_MS: u8 = 100;
+const LOOK: Duration = Duration::from_millis(100);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Starts the daemon; it makes its socket when the qube's agent answers.
@@ -88,25 +87,13 @@ pub(crate) fn open_log(path: &Path) -> io::Result<File> {
 
 /// Watches for the daemon's socket; made before the daemon is started, so that nothing is missed.
 pub(super) struct Doorstep {
-    /// There until it is dropped.
-    inotify: Option<Inotify>,
-}
-
-impl Drop for Doorstep {
-    /// The kernel keeps whoever closes an inotify instance waiting for a grace period, 10 to 20 ms: not on the way of a start.
-    fn drop(&mut self) {
-        let inotify = self.inotify.take();
-        // Where no thread can be had, the wait is here.
-        drop(std::thread::Builder::new().name("doorstep".into()).spawn(move || drop(inotify)));
-    }
+    names: Watch,
 }
 
 impl Doorstep {
-    pub(super) fn watch(dom0: &Dom0) -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    pub(super) fn watch(dom0: &Dom0) -> Self {
         let made = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-        inotify.add_watch(&dom0.layout().run(), made)?;
-        Ok(Self { inotify: Some(inotify) })
+        Self { names: Watch::on(&dom0.layout().run(), made) }
     }
 
     /// Waits until the qube can be called by its name.
@@ -128,18 +115,10 @@ impl Doorstep {
                 let seconds = plan.limit.as_secs();
                 return Err(Failure(format!("cannot connect to its qrexec agent for {seconds} seconds")));
             }
-            self.drain();
-            let mut fds: Vec<PollFd<'_>> =
-                self.inotify.iter().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)).collect();
-            if let Err(error) = poll(&mut fds, PollTimeout::from(LOOK_MS)) {
+            if let Err(error) = self.names.wait(LOOK) {
                 log::debug!("waiting for the daemon of {}: {error}", plan.name);
             }
         }
-    }
-
-    fn drain(&self) {
-        let read = |inotify: &Inotify| inotify.read_events().is_ok_and(|events| !events.is_empty());
-        while self.inotify.as_ref().is_some_and(read) {}
     }
 }
 

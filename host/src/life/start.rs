@@ -16,6 +16,9 @@ use trace::Event;
 /// How long a start waits for another start or end of the same qube.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A domain boots a kernel of its own, which without hardware virtualisation takes long.
+const XEN_PATIENCE: u32 = 5;
+
 /// What one start is about, decided at its beginning.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -101,6 +104,9 @@ impl Dom0 {
     }
 
     fn bring_up(self: &Arc<Self>, plan: &mut Plan) -> Result<(), Failure> {
+        if self.xen.is_some() {
+            plan.limit *= XEN_PATIENCE;
+        }
         let directory = directory::prepare(self, plan)
             .map_err(|error| Failure(format!("its directory cannot be prepared: {error}")))?;
         let isolation = domain::create(self, plan, directory)?;
@@ -121,7 +127,7 @@ impl Dom0 {
             return Err(Failure("it was ended before it ran".into()));
         }
         let failed = |error: std::io::Error| Failure(format!("its qrexec daemon cannot be started: {error}"));
-        let doorstep = Doorstep::watch(self).map_err(failed)?;
+        let doorstep = Doorstep::watch(self);
         let daemon = daemon::start(self, plan).map_err(failed)?;
         let orphan = self.with_state(|state| match state.lives.machines.get_mut(&plan.name) {
             Some(machine) if machine.domid == plan.domid => {

@@ -1,5 +1,6 @@
 //! The few things of the operating system that neither the standard library nor nix offer in the form needed here:
-//! sockets at paths of any length, the identity of a process, inherited descriptors, the monotonic clock.
+//! sockets at paths of any length, the identity of a process, inherited descriptors, the monotonic clock, waiting for a
+//! directory to change.
 //!
 //! `unsafe` is allowed in this crate's `descriptors` module alone (design, section 2).
 
@@ -7,6 +8,7 @@ pub mod descriptors;
 pub mod process;
 pub mod signals;
 pub mod socket;
+pub mod watch;
 
 /// Reads a file of a few kilobytes, such as those in /proc, with as few system calls as there can be.
 ///

@@ -194,7 +194,7 @@ impl Xenstore {
             let (head, payload) = self.receive()?;
             if head.kind == wire::WATCH_EVENT {
                 self.note(head, &payload);
-            } else if head.request == request {
+            } else if head.request == request || is_kernels_answer(operation, head) {
                 return if head.kind == wire::ERROR { Err(wire::error(&payload)) } else { Ok(payload) };
             }
             // Anything else answers a request that was given up.
@@ -256,6 +256,12 @@ impl From<UnixStream> for Xenstore {
     fn from(stream: UnixStream) -> Self {
         Self::new(File::from(OwnedFd::from(stream)))
     }
+}
+
+/// Watches that are set through the kernel's device are the kernel's own; it answers without the number of the request
+/// (Linux, drivers/xen/xenbus/xenbus_dev_frontend.c).
+fn is_kernels_answer(operation: Operation, head: Header) -> bool {
+    operation == Operation::Watch && head.kind == Operation::Watch as u32 && head.request == 0
 }
 
 /// What is not there is no failure.

@@ -29,7 +29,8 @@ fn serve(mut stream: UnixStream) {
         let mut events = Vec::new();
         let mut send = |kind: u32, payload: &[u8]| {
             let mut bytes = Vec::new();
-            let number = if kind == 15 { 0 } else { word(4) };
+            // A watch is answered as the kernel does: without the request's number.
+            let number = if matches!(kind, 4 | 15) { 0 } else { word(4) };
             for word in [kind, number, word(8), u32::try_from(payload.len()).unwrap()] {
                 bytes.extend(word.to_le_bytes());
             }

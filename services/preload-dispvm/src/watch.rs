@@ -35,29 +35,43 @@ pub(crate) enum Reason {
 
 /// The places of all queues, watched by inotify.
 pub(crate) struct Places {
-    inotify: Arc<Inotify>,
+    /// `None`: the user's instances are used up (`fs.inotify.max_user_instances`), and the keeper looks now and then.
+    inotify: Option<Arc<Inotify>>,
     known: HashSet<QubeName>,
 }
 
 impl Places {
     pub(crate) fn new(reasons: Sender<Reason>) -> io::Result<Self> {
-        let inotify = Arc::new(Inotify::init(InitFlags::IN_CLOEXEC)?);
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).map(Arc::new);
+        if let Err(error) = inotify {
+            log::warn!(
+                "cannot watch the queues: {error}; looking every {LOOK:?}. More inotify instances help: sysctl fs.inotify.max_user_instances"
+            );
+        }
         let reader = inotify.clone();
+        let next = move || match &reader {
+            Ok(inotify) => inotify.read_events().is_ok(),
+            Err(_) => {
+                std::thread::sleep(LOOK);
+                true
+            }
+        };
         std::thread::Builder::new()
             .name("places".into())
-            .spawn(move || while reader.read_events().is_ok() && reasons.send(Reason::Moved).is_ok() {})?;
-        Ok(Self { inotify, known: HashSet::new() })
+            .spawn(move || while next() && reasons.send(Reason::Moved).is_ok() {})?;
+        Ok(Self { inotify: inotify.ok(), known: HashSet::new() })
     }
 
     /// Watches the places of a template; once is enough.
     pub(crate) fn add(&mut self, root: &Path, template: &QubeName) {
+        let Some(inotify) = &self.inotify else { return };
         if !self.known.insert(template.clone()) {
             return;
         }
         for place in [Place::Ready, Place::Claimed, Place::Used, Place::Done] {
             let path = place_path(root, template, place);
             if let Err(error) =
-                self.inotify.add_watch(&path, AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE)
+                inotify.add_watch(&path, AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE)
             {
                 log::error!("cannot watch {}: {error}", path.display());
                 self.known.remove(template);
@@ -103,3 +117,6 @@ pub(crate) fn admin_events(shared: Arc<Shared>, reasons: Sender<Reason>) -> io::
     })?;
     Ok(())
 }
+
+/// How often to look where nothing tells of moves.
+const LOOK: Duration = Duration::from_millis(100);

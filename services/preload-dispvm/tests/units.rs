@@ -34,7 +34,7 @@ fn m22_units_pass_systemd_analyze_verify() {
     fs::write(directory.path().join("qubesd.service"), "[Service]\nExecStart=/bin/true\n").unwrap();
     let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&paths).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    let ours: Vec<&str> = said.lines().filter(|line| line.contains("preload-dispvm")).collect();
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("dispvm")).collect();
     assert!(output.status.success() && ours.is_empty(), "{said}");
 }
 
@@ -61,4 +61,39 @@ fn presets_switch_on_units_that_exist() {
     for unit in enabled {
         assert!(text(unit).contains("\n[Install]\n"), "{unit}");
     }
+}
+
+/// The commands of the sleep hook, by the real systemctl on a root directory of its own: no systemd has to run for that.
+#[test]
+fn m18_the_sleep_hook_follows_whether_the_keeper_is_enabled() {
+    let root = tempfile::tempdir().unwrap();
+    let systemctl = |words: &[&str]| {
+        let root = format!("--root={}", root.path().display());
+        Command::new("systemctl").arg(root).args(words).output().map(|output| output.status.success())
+    };
+    if systemctl(&["--version"]).is_err() {
+        eprintln!("SKIPPED: no systemctl on this machine: the sleep hook was not tried");
+        return;
+    }
+    for (directory, files) in [
+        ("usr/lib/systemd/system", &UNITS[..]),
+        ("usr/lib/systemd/system-preset", &["50-qubes-dispvm.preset"][..]),
+    ] {
+        let directory = root.path().join(directory);
+        fs::create_dir_all(&directory).unwrap();
+        files.iter().for_each(|file| fs::write(directory.join(file), text(file)).unwrap());
+    }
+    let preset = [&["preset"][..], &UNITS].concat();
+    assert!(systemctl(&preset).unwrap());
+    for target in ["suspend", "hibernate", "hybrid-sleep", "suspend-then-hibernate"] {
+        let wanted = root.path().join(format!("etc/systemd/system/{target}.target.wants")).join(UNITS[1]);
+        assert!(fs::symlink_metadata(&wanted).is_ok(), "{}", wanted.display());
+    }
+    // As the unit says it, word for word.
+    let unit = text(UNITS[1]);
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecCondition=/usr/bin/systemctl ")).unwrap();
+    let condition: Vec<&str> = line.split(' ').collect();
+    assert!(systemctl(&condition).unwrap(), "preloading is on: the hook begins it again");
+    assert!(systemctl(&["disable", UNITS[0]]).unwrap());
+    assert!(!systemctl(&condition).unwrap(), "preloading is off: the hook does nothing");
 }

@@ -3,11 +3,12 @@
 use super::{Claim, Claimed, LockError, Place, Queue, Reservation};
 use crate::entry::{Entry, is_awake};
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::AddWatchFlags;
 use os::process::ProcessId;
+use os::watch::Watch;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What a call got that was ready to wait.
@@ -86,14 +87,11 @@ impl<'a> Reserved<'a> {
     /// The directory cannot be watched; the disposable is then on its way to be destroyed.
     pub fn wait(mut self, bound: Duration) -> io::Result<Outcome<'a>> {
         let until = Instant::now() + bound;
-        let moves = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let place = format!("/proc/self/fd/{}/claimed", self.queue.dir().as_raw_fd());
         let changes = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE;
-        moves.add_watch(place.as_str(), changes)?;
+        let moves = Watch::on(Path::new(&place), changes);
         loop {
             if let Some(outcome) = self.try_wait()? {
-                // The kernel keeps whoever closes an inotify instance waiting for a grace period, 10 to 20 ms: not the call.
-                drop(std::thread::Builder::new().name("watch".into()).spawn(move || drop(moves)));
                 return Ok(outcome);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -107,9 +105,7 @@ impl<'a> Reserved<'a> {
             if let Some(reason) = reason {
                 return self.give_up(reason);
             }
-            let pause = PollTimeout::try_from(left.min(STARTER_LOOK)).unwrap_or(PollTimeout::MAX);
-            poll(&mut [PollFd::new(moves.as_fd(), PollFlags::POLLIN)], pause)?;
-            while moves.read_events().is_ok_and(|events| !events.is_empty()) {}
+            moves.wait(left.min(STARTER_LOOK))?;
         }
     }
 

@@ -153,15 +153,22 @@ impl<'q> World<'q> {
     /// With a living keeper the fresh disposable is noted, so that the keeper ends it should the call die.
     fn cold(&mut self, id: ProcessId, noted: bool) {
         self.tally.cold += 1;
+        let wanted = noted.then(|| self.queue.want(id, self.now).unwrap());
         let uuid = self.create().uuid;
-        self.start_domain(uuid);
         self.touched.insert(uuid);
+        if noted && self.below(8) == 0 {
+            self.tell(format!("call {} dies before it has noted what it created", id.pid));
+            self.alive.remove(&id);
+            std::mem::forget(wanted);
+            return;
+        }
+        self.start_domain(uuid);
         let domain = self.domains[&uuid].clone();
         self.tell(format!("call {} starts {} cold", id.pid, domain.name));
-        let caller = if noted {
+        let caller = if let Some(wanted) = wanted {
             let mut entry = self.entry_of(&domain);
             entry.claimer = Some(id);
-            let claimed = self.queue.want(id, self.now).unwrap().became(entry).unwrap();
+            let claimed = wanted.became(entry).unwrap();
             Caller { id: Some(id), has: Has::Claimed(claimed), uuid: Some(uuid) }
         } else {
             Caller::owning(uuid)

@@ -151,12 +151,29 @@ impl World<'_> {
                         entry.name
                     );
                     self.domains.remove(&entry.uuid);
+                } else {
+                    self.unnoted(file, &living);
                 }
                 self.queue.forget(*place, file).unwrap();
             }
         }
         self.living = Some(living);
         ended.is_some()
+    }
+
+    /// What somebody who died had wanted, and what is halted and known to nobody.
+    fn unnoted(&mut self, file: &str, living: &Living) {
+        if Reservation::starter(file).is_none() {
+            return;
+        }
+        let known: HashSet<_> = Place::ALL
+            .into_iter()
+            .flat_map(|place| self.queue.list(place).unwrap())
+            .filter_map(|listed| listed.entry)
+            .chain(living.making.iter().filter_map(|making| making.entry.clone()))
+            .map(|entry| entry.uuid)
+            .collect();
+        self.domains.retain(|uuid, domain| domain.domid.is_some() || known.contains(uuid));
     }
 
     fn owned_by_a_living_call(&self, uuid: names::Uuid) -> bool {

@@ -1,11 +1,8 @@
 //! Connecting to a server that may not be there yet.
 
-use super::server::poll_timeout;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::AddWatchFlags;
+use os::watch::Watch;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
@@ -31,7 +28,7 @@ pub(super) fn connect(dir: &Path, name: &str, timeout: Option<Duration>) -> io::
     if is_over() {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "no server came"));
     }
-    let watch = Watch::new(dir, name);
+    let watch = Watch::on(dir, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO);
     let mut tick = SHORTEST_TICK;
     loop {
         // Once more after the watch was set: whoever came in between has caused no event.
@@ -60,52 +57,6 @@ fn attempt(path: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
-/// Looks out for a name to appear in a directory.
-struct Watch<'name> {
-    inotify: Option<Inotify>,
-    name: &'name str,
-}
-
-impl<'name> Watch<'name> {
-    /// Without inotify (no such directory yet, no instances left) only the tick is left.
-    fn new(dir: &Path, name: &'name str) -> Self {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).and_then(|inotify| {
-            inotify.add_watch(dir, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)?;
-            Ok(inotify)
-        });
-        Self { inotify: inotify.ok(), name }
-    }
-
-    /// Returns when the name may have appeared (true), at the latest after `limit` (false).
-    fn wait(&self, limit: Duration) -> io::Result<bool> {
-        let Some(inotify) = &self.inotify else {
-            thread::sleep(limit.min(BLIND_TICK));
-            return Ok(false);
-        };
-        let deadline = Instant::now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match poll(&mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)], poll_timeout(left)) {
-                Ok(0) => return Ok(false),
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            match inotify.read_events() {
-                // A queue that overflowed may have lost the name we wait for.
-                Ok(events)
-                    if events
-                        .iter()
-                        .any(|event| event.name.as_ref().is_none_or(|name| name == self.name)) =>
-                {
-                    return Ok(true);
-                }
-                Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
 /// Most servers are on their way when their client comes. A watch would cost more than looking again: the kernel keeps
 /// whoever closes an inotify instance waiting for a grace period, 10 to 20 ms here.
 const SOON: Duration = Duration::from_millis(30);
@@ -115,5 +66,3 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 /// The net under the events.
 const LONGEST_TICK: Duration = Duration::from_millis(100);
-/// How often to look where there are no events.
-const BLIND_TICK: Duration = Duration::from_millis(10);
