@@ -37,9 +37,11 @@ unsafe extern "C" {
     fn libxenvchan_fd_for_select(channel: *mut Opaque) -> c_int;
     fn libxenvchan_is_open(channel: *mut Opaque) -> c_int;
     fn libxenvchan_data_ready(channel: *mut Opaque) -> c_int;
+    fn libxenvchan_buffer_space(channel: *mut Opaque) -> c_int;
 }
 
-/// One end of a vchan. Closed when dropped. Nothing blocks: the library makes ends non-blocking.
+/// One end of a vchan. Closed when dropped. Nothing blocks: whether the library would is up to a field that it leaves as
+/// it finds it in memory, so no more is ever asked of it than is there.
 pub(super) struct Channel {
     channel: NonNull<Opaque>,
     peer: DomId,
@@ -100,10 +102,16 @@ impl Channel {
         self.state() != WAITING
     }
 
-    /// Whether data may be read: left by a peer that has closed, or of one that lives.
-    fn has_data(&self) -> bool {
+    /// Bytes that can be read now; asks for an event when there are more.
+    fn ready(&self) -> usize {
         // SAFETY: `channel` is open until `drop`.
-        unsafe { libxenvchan_data_ready(self.channel.as_ptr()) > 0 }
+        usize::try_from(unsafe { libxenvchan_data_ready(self.channel.as_ptr()) }).unwrap_or(0)
+    }
+
+    /// Bytes that can be written now; asks for an event when there is more room.
+    fn space(&self) -> usize {
+        // SAFETY: `channel` is open until `drop`.
+        usize::try_from(unsafe { libxenvchan_buffer_space(self.channel.as_ptr()) }).unwrap_or(0)
     }
 
     fn state(&self) -> c_int {
@@ -119,13 +127,6 @@ impl Channel {
         }
     }
 
-    fn read_once(&mut self, buffer: &mut [u8]) -> Moved {
-        // SAFETY: the buffer is writable for its length, and the library writes no more than that.
-        let count =
-            unsafe { libxenvchan_read(self.channel.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
-        Self::moved(count)
-    }
-
     fn lives(&mut self) -> io::Result<bool> {
         if self.store.is_none() {
             self.store = Some(Xenstore::open()?);
@@ -136,17 +137,26 @@ impl Channel {
 
 impl Ring for Channel {
     fn read(&mut self, buffer: &mut [u8]) -> Moved {
-        match self.read_once(buffer) {
-            // The library looks for data first and for the end second: a peer that wrote and closed in between.
-            Moved::Closed if self.has_data() => self.read_once(buffer),
-            moved => moved,
+        // In this order: what a peer wrote before it closed is seen.
+        let is_closed = self.state() == CLOSED;
+        let count = self.ready().min(buffer.len());
+        if count == 0 {
+            return if is_closed { Moved::Closed } else { Moved::Wait };
         }
+        // SAFETY: the buffer is writable for `count` bytes, and the library writes no more than that.
+        Self::moved(unsafe { libxenvchan_read(self.channel.as_ptr(), buffer.as_mut_ptr().cast(), count) })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Moved {
-        // SAFETY: the bytes are readable for their length.
-        let count = unsafe { libxenvchan_write(self.channel.as_ptr(), bytes.as_ptr().cast(), bytes.len()) };
-        Self::moved(count)
+        if self.state() == CLOSED {
+            return Moved::Closed;
+        }
+        let count = self.space().min(bytes.len());
+        if count == 0 {
+            return Moved::Wait;
+        }
+        // SAFETY: the bytes are readable for `count`.
+        Self::moved(unsafe { libxenvchan_write(self.channel.as_ptr(), bytes.as_ptr().cast(), count) })
     }
 
     fn silence(&mut self) -> io::Result<()> {
@@ -193,5 +203,7 @@ impl Drop for Channel {
     }
 }
 
+/// The state when the peer has closed or its process has died (spec/vchan.md 1).
+const CLOSED: c_int = 0;
 /// The state of a server without a client (spec/vchan.md 1).
 const WAITING: c_int = 2;
