@@ -9,8 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Page and program. preload-dispvm has no options to ask for.
+/// Page and program.
 const PAGES: &[(&str, &str)] = &[
+    ("preload-dispvm.8", "preload-dispvm"),
     ("qrexec-agent.8", "qrexec-agent"),
     ("qrexec-client-vm.1", "qrexec-client-vm"),
     ("qrexec-daemon.8", "qrexec-daemon"),
@@ -77,7 +78,8 @@ fn every_option_of_help_is_in_the_page_and_the_other_way_round() {
             described.remove(common);
             told.remove(common);
         }
-        assert!(!told.is_empty(), "{program} tells no option: {}", help(program));
+        let has_none = program == "preload-dispvm";
+        assert!(has_none || !told.is_empty(), "{program} tells no option: {}", help(program));
         assert_eq!(described, told, "{name} (left) and {program} --help (right)");
     }
 }

@@ -35,7 +35,7 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
         "error"
     })));
     // In the qubes of a bench, what is sent to be opened goes to the probe.
-    if std::env::var_os(bench::VARIABLE).is_some() && name == "qubes.OpenInVM" {
+    if std::env::var_os(bench::VARIABLE).is_some() && matches!(name, "qubes.OpenInVM" | "qubes.PdfConvert") {
         return bench::run_program("bench-probe", words).unwrap_or(1);
     }
     // A service's words come from a qube, which need not know.

@@ -39,7 +39,7 @@ fn call(running: &mut Running, settings: &Settings, subject: &Subject) -> Result
     let command = command(settings, subject, running.host.isolation());
     let shown: Vec<String> =
         command.iter().map(|word| printable(word.as_encoded_bytes()).to_string()).collect();
-    while running.story.next(Duration::ZERO).is_some() {}
+    running.story.catch_up();
     let begun = os::monotonic_ns();
     running.story.tell(&Event::now("host", "call", "work", format!("in work: {}", shown.join(" "))));
     running.story.waiting_for("open in the disposable");
@@ -80,7 +80,7 @@ fn run(running: &mut Running, work: &QubeName, command: Vec<OsString>) -> Result
     running.wait(Duration::MAX / 4, |event| event.step == CALL_ENDED)?;
     let result = call.join().map_err(|_| failed(&"the thread of the call ended early"))?;
     drop(words.join());
-    while running.story.next(Duration::ZERO).is_some() {}
+    running.story.catch_up();
     result
 }
 

@@ -132,6 +132,7 @@ impl Running {
 
     /// Takes everything down. What came back but could not be put in place is saved first, and named.
     pub(super) fn stop(mut self) -> Result<(), Failure> {
+        self.story.catch_up();
         self.story.ending();
         let begun = os::monotonic_ns();
         let result = self.host.stop();

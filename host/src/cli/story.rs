@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
-use trace::Event;
+use trace::{Event, Reporter};
 
 /// How events are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,12 @@ impl Story {
         }
     }
 
+    /// Shows all that was sent before now: a message to the own socket comes behind it.
+    pub fn catch_up(&mut self) {
+        Reporter::to(Some(&self.path)).report(&Event::now("host", CAUGHT_UP, "", ""));
+        while self.next(CATCH_UP_LIMIT).is_some_and(|event| event.step != CAUGHT_UP) {}
+    }
+
     /// Shows one event.
     pub fn tell(&self, event: &Event) {
         match self.form {
@@ -176,6 +182,10 @@ fn receive(socket: &UnixDatagram, events: &Sender<Event>) {
 }
 
 const FIRST_SIGN: Duration = Duration::from_secs(1);
+/// An event without words, which nobody is shown.
+const CAUGHT_UP: &str = "caught-up";
+/// Silence of that length means that the own message is lost.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

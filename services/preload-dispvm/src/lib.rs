@@ -10,6 +10,7 @@ mod recover;
 mod squeeze;
 mod start;
 mod templates;
+mod usage;
 mod watch;
 
 use admin::Client;
@@ -29,9 +30,14 @@ use templates::Templates;
 use trace::{Event, Reporter};
 use watch::Reason;
 
-/// The program. Returns the exit code: 0 after SIGTERM, 1 when it cannot keep a queue (the reason is on stderr).
+/// The program. Returns the exit code: 0 after SIGTERM, 1 when it cannot keep a queue (the reason is on stderr), 2 for
+/// arguments: it has none, and whoever gives some does not mean to start a keeper.
 #[must_use]
-pub fn main(_arguments: &[OsString]) -> u8 {
+pub fn main(arguments: &[OsString]) -> u8 {
+    if !arguments.is_empty() {
+        let asked = arguments.iter().all(|argument| argument == "--help" || argument == "-h");
+        return usage::show(asked);
+    }
     // A second initialisation, by a host that links this program, is no error worth telling.
     drop(env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).try_init());
     match keep() {

@@ -30,6 +30,7 @@ fn a_service_of_twenty_five_lines_hands_a_stream_to_a_disposable() {
     let config = HostConfig {
         policy: vec![("81-pdf-convert.policy".to_owned(), policy.to_owned())],
         // In place of the template's converter: it says how many bytes came.
+        environment: vec![("QUBES_BENCH".to_owned(), "1".to_owned())],
         services: vec![("qubes.PdfConvert".to_owned(), "bench-probe".to_owned())],
         ..HostConfig::new(layout.clone(), built.join("qubes-host"))
     };

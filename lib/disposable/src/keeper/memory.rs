@@ -3,6 +3,7 @@
 use super::limits::Delay;
 use super::plan::{Action, Plan, Seen, View};
 use crate::queue::Place;
+use names::DomId;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -54,8 +55,13 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Each use sets the time of the next refill once (R45, R89).
+    /// Each use sets the time of the next refill once (R45, R89). One that its call has still to start, of which no domain
+    /// id is known, is used when it is handed over: a refill does not compete with that start (promise P6).
     pub(super) fn note_use(&mut self, seen: &Seen, view: &View, now: u64) {
+        let runs = seen.entry.as_ref().is_some_and(|entry| entry.domid != DomId::DOM0);
+        if seen.place == Place::Claimed && !runs {
+            return;
+        }
         let name = seen.entry.as_ref().map_or(seen.file.as_str(), |entry| entry.name.as_str());
         if self.counted.insert(name.to_owned()) {
             let (Delay::After(delay) | Delay::WhenEmpty(delay)) = view.limits.delay;

@@ -105,6 +105,23 @@ fn p6_refill_waits_for_the_delay_after_a_use() {
 }
 
 #[test]
+fn p6_a_cold_start_is_a_use_when_it_is_handed_over() {
+    let mut keeper = Keeper::default();
+    let delay = Delay::After(Duration::from_secs(3));
+    let mut cold = seen(Place::Claimed, 1, true, Domain::Unchecked);
+    cold.entry.as_mut().unwrap().domid = names::DomId::DOM0;
+    let wanted = Seen { entry: None, ..cold.clone() };
+    let full = |cold: &Seen| vec![seen(Place::Ready, 2, false, Domain::Paused), cold.clone()];
+    for being_made in [&wanted, &cold] {
+        assert_eq!(starts(&keeper.plan(&view(1, delay, full(being_made)), 8, 10 * SECOND)), 0);
+    }
+    let used = Seen { place: Place::Used, ..cold };
+    // The one that waited went to another call meanwhile, but the cold one has only just been handed over.
+    assert_eq!(starts(&keeper.plan(&view(1, delay, vec![used.clone()]), 8, 20 * SECOND)), 0);
+    assert_eq!(starts(&keeper.plan(&view(1, delay, vec![used]), 8, 23 * SECOND)), 1);
+}
+
+#[test]
 fn r88_negative_delay_refills_only_when_empty() {
     let mut keeper = Keeper::default();
     let delay = Delay::WhenEmpty(Duration::from_secs(1));
