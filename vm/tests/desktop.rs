@@ -117,8 +117,54 @@ fn desktop(place: &Place) -> PathBuf {
         fs::write(applications.join(name), entry).unwrap();
     }
     fs::copy(shipped("xdg-override/applications/mimeapps.list"), applications.join("mimeapps.list")).unwrap();
-    symlink("/usr/share/mime", data.join("mime")).unwrap();
+    for (target, link) in links() {
+        if !link.starts_with("applications/") {
+            symlink(target, data.join(link)).unwrap();
+        }
+    }
     data
+}
+
+/// What the override directory links to, and by what name in it.
+fn links() -> Vec<(String, String)> {
+    let text = text_of("xdg-override/links");
+    let pairs = text.lines().map(|line| {
+        let (target, link) = line.split_once(" /usr/share/qubes/xdg-override/").unwrap();
+        (target.to_owned(), link.to_owned())
+    });
+    pairs.collect()
+}
+
+#[test]
+fn the_override_has_all_its_links() {
+    for name in ["qvm-open-in-dvm.desktop", "qvm-view-in-dvm.desktop"] {
+        let name = format!("applications/{name}");
+        assert!(shipped(&name).exists());
+        assert!(links().contains(&(format!("/usr/share/{name}"), name)));
+    }
+    for name in ["glib-2.0", "icons", "mime"] {
+        assert!(links().contains(&(format!("/usr/share/{name}"), name.to_owned())));
+    }
+}
+
+/// GTK ends a program that has no settings' schemas, Thunderbird when it asks where to save an attachment.
+#[test]
+fn a_program_of_the_override_has_the_schemas_of_its_settings() {
+    if !is_installed("gsettings", &["--version"]) {
+        return;
+    }
+    let place = Place::new(SERVE);
+    let data = desktop(&place);
+    let schemas = |directory: &Path| {
+        let mut command = in_desktop(&place, directory, "gsettings");
+        command.env("GSETTINGS_BACKEND", "memory").arg("list-schemas").output().unwrap()
+    };
+    let usual = schemas(Path::new("/usr/share"));
+    if usual.stdout.is_empty() {
+        eprintln!("SKIPPED: no GSettings schemas are installed here");
+        return;
+    }
+    assert_eq!(schemas(&data).stdout, usual.stdout);
 }
 
 fn in_desktop(place: &Place, data: &Path, program: &str) -> Command {
