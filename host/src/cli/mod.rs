@@ -1,6 +1,5 @@
 //! The commands of `qubes-host`.
 
-mod carry;
 mod exec;
 mod failure;
 mod ls;

@@ -1,6 +1,5 @@
 //! Opens one file or URL in a disposable, from nothing to nothing.
 
-use super::carry;
 use super::exec::{self, Streams};
 use super::failure::Failure;
 use super::options::Settings;
@@ -21,6 +20,11 @@ use trace::Event;
 
 pub(super) fn open(settings: &Settings, given: &OsStr) -> Result<u8, Failure> {
     let subject = Subject::check(given)?;
+    if settings.xen && matches!(subject, Subject::File { .. }) {
+        // Its home is gone with it, and what could not be put in place there would be lost (promise P12).
+        let remedy = "\"qubes-host serve --hypervisor xen\", then \"qubes-host exec work -- tee NAME < FILE\" and \"qubes-host exec work -- qvm-open-in-dvm NAME\"";
+        return Err(Failure::usage(format!("on Xen the qube work sees no file of this machine: {remedy}")));
+    }
     let place = place::for_open(settings.state.as_deref())?;
     let mut running = Running::start(settings, &place, mounts(&subject))?;
     let result = call(&mut running, settings, &subject);
@@ -43,17 +47,7 @@ fn call(running: &mut Running, settings: &Settings, subject: &Subject) -> Result
     let begun = os::monotonic_ns();
     running.story.tell(&Event::now("host", "call", "work", format!("in work: {}", shown.join(" "))));
     running.story.waiting_for("open in the disposable");
-    let carried = match subject {
-        Subject::File { directory, name } if settings.xen => Some((directory, name)),
-        _ => None,
-    };
-    if let Some((directory, name)) = carried {
-        carry::bring(&running.layout, &work, directory, SHARED, name)?;
-    }
     let code = run(running, &work, command)?;
-    if let Some((directory, name)) = carried {
-        carry::fetch(&running.layout, &work, directory, SHARED, name)?;
-    }
     let text = format!("{} ended with exit code {code}", shown.first().map_or("the call", String::as_str));
     running.story.tell(&Event::now("host", "call-ended", "work", text).since(begun).with("exit", code));
     settle(running, settings)?;

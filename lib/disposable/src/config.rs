@@ -23,7 +23,7 @@ pub struct Config {
     pub vchan_directory: PathBuf,
     /// `domains`: the registry of the local hypervisor; `/proc/xen` for Xen.
     pub domains: PathBuf,
-    /// `qmemman-socket`: where memory is squeezed out of a disposable before its pause; not there: no squeeze.
+    /// `qmemman-socket`: where memory is squeezed out of a disposable before its pause; not there: Xen is asked.
     pub qmemman_socket: PathBuf,
     /// `available-memory`: qmemman's file of free memory; not there: no limit by memory.
     pub available_memory: PathBuf,

@@ -34,6 +34,22 @@ impl Machine {
         return Self::NoXen;
     }
 
+    /// Asks a domain to shrink or grow to so many bytes; it obliges in its own time. False where domains have no memory of
+    /// their own: trees of processes share the machine's.
+    ///
+    /// # Errors
+    /// [`HypervisorError::NoSuchDomain`]; the hypervisor refuses.
+    #[cfg_attr(not(feature = "xen"), allow(unused_variables, clippy::unnecessary_wraps))]
+    pub fn set_memory_target(&self, domid: DomId, bytes: u64) -> Result<bool, HypervisorError> {
+        match self {
+            Self::Local(_) => Ok(false),
+            #[cfg(feature = "xen")]
+            Self::Xen(xen) => xen.set_memory_target(domid, bytes).map(|()| true),
+            #[cfg(not(feature = "xen"))]
+            Self::NoXen => self.inner().map(|_| false),
+        }
+    }
+
     fn inner(&self) -> Result<&dyn Hypervisor, HypervisorError> {
         match self {
             Self::Local(local) => Ok(local),

@@ -18,8 +18,8 @@ pub(crate) fn affordable(shared: &Shared, template: &QubeName, threshold: u64) -
     each.and_then(|each| qmemman::affordable(&text, threshold, each)).unwrap_or(usize::MAX)
 }
 
-/// Asks qmemman in a thread of its own; the answer, whichever, comes as a nudge. `Ok(false)` when there is no qmemman or
-/// the disposable does not take part: nothing will come.
+/// Asks qmemman in a thread of its own; the answer, whichever, comes as a nudge. `Ok(false)` when there is no qmemman (the
+/// hypervisor is asked then) or the disposable does not take part: nothing will come.
 pub(crate) fn begin(
     shared: &Shared,
     qube: &QubeRef,
@@ -28,7 +28,11 @@ pub(crate) fn begin(
 ) -> Result<bool, String> {
     let socket = shared.config.qmemman_socket.clone();
     let takes_part = || shared.admin.property_get(qube, "maxmem").is_ok_and(|maxmem| maxmem.value != "0");
-    if !socket.exists() || !takes_part() {
+    if !takes_part() {
+        return Ok(false);
+    }
+    if !socket.exists() {
+        to_initial_memory(shared, qube, domid);
         return Ok(false);
     }
     let stream = os::socket::connect(&socket)
@@ -45,6 +49,17 @@ pub(crate) fn begin(
     };
     std::thread::Builder::new().name("squeeze".into()).spawn(ask).map_err(|error| error.to_string())?;
     Ok(true)
+}
+
+/// Without qmemman nobody knows what a disposable prefers; what it began with was enough for its start. As R68: that it
+/// cannot be set keeps nobody from being preloaded.
+fn to_initial_memory(shared: &Shared, qube: &QubeRef, domid: DomId) {
+    let memory = shared.admin.property_get(qube, "memory").map(|memory| memory.value.parse::<u64>());
+    let Ok(Ok(mib)) = memory else { return };
+    match shared.hypervisor.set_memory_target(domid, mib << 20) {
+        Ok(asked) => log::debug!("{qube}: no qmemman; asked to keep to {mib} MiB: {asked}"),
+        Err(error) => log::warn!("{qube}: its memory cannot be set to {mib} MiB: {error}"),
+    }
 }
 
 fn ask(mut stream: std::os::unix::net::UnixStream, domid: DomId) -> io::Result<Answer> {
