@@ -71,7 +71,7 @@ impl Programs {
 }
 
 /// What is built: the suites that run inside.
-const WHAT: [&str; 15] = [
+const WHAT: [&str; 17] = [
     // Named, so that build scripts are not static: that of xenctrl-sys loads libclang.
     "--target=x86_64-unknown-linux-gnu",
     "-p",
@@ -84,6 +84,8 @@ const WHAT: [&str; 15] = [
     "calls",
     "--test",
     "guests",
+    "--test",
+    "hypervisor",
     "--test",
     "serve",
     "--test",
