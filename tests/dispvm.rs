@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{HOST, Serve, code, random_bytes, text};
+use common::{HOST, Serve, code, text};
 use disposable::queue::{KeeperLock, SoleKeeper};
-use fixture::eventually;
+use fixture::{eventually, random_bytes};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};

@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{code, open, random_bytes, text};
+use common::{code, open, text};
+use fixture::random_bytes;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;

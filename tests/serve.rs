@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Serve, code, random_bytes, text};
-use fixture::eventually;
+use common::{Serve, code, text};
+use fixture::{eventually, random_bytes};
 use std::collections::HashSet;
 use std::io::Write;
 use std::process::Stdio;

@@ -137,17 +137,3 @@ pub fn code(output: &Output) -> i32 {
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
-
-/// Bytes without pattern, the same for the same seed (xorshift).
-pub fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.max(1);
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}

@@ -5,8 +5,9 @@
 #[path = "../../common/mod.rs"]
 mod common;
 
-use common::{Serve, code, random_bytes, text};
+use common::{Serve, code, text};
 use fixture::eventually;
+use fixture::random_bytes;
 use std::process::Command;
 use std::time::Instant;
 

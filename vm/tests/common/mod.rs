@@ -186,14 +186,5 @@ pub fn names_in(directory: &Path) -> Vec<String> {
 
 /// Bytes that no compression or text handling would leave alone.
 pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
+    fixture::random_bytes(0x9e37_79b9_7f4a_7c15, length)
 }
