@@ -33,9 +33,9 @@ fn serve() -> Result<u8, OpenError> {
     if nix::sys::prctl::set_child_subreaper(true).is_err() {
         // Without it, daemons of the application are found by the URL in their arguments alone.
     }
-    let application = open_with.start(OsStr::new(url.as_str()), Output::Nowhere).map_err(Failure::from)?;
     let holders = Holders::of_url(url.as_str());
-    let ended = application.wait(&session, &holders, &|| false, &|| {}).map_err(Failure::from)?;
+    let application = open_with.start(OsStr::new(url.as_str()), Output::Nowhere).map_err(Failure::from)?;
+    let ended = application.wait(&session, &holders, &|| false, &|_| {}).map_err(Failure::from)?;
     say(PROGRAM, &ended);
     Ok(ended.code())
 }
