@@ -1,6 +1,6 @@
 //! The doorbell of all in-qube programs: answers to the name it was called by, or to its first argument.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stderr, clippy::print_stdout)]
+#![allow(clippy::print_stderr)]
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -14,13 +14,13 @@ fn main() -> ExitCode {
     if !is_program(&name) && !args.is_empty() {
         name = args.remove(0);
     }
-    // A service's words come from another qube, which need not know.
-    if version::is_asked(&args) && !is_service(&name) {
-        println!("{}", version::line(&name.to_string_lossy()));
-        return ExitCode::SUCCESS;
-    }
-    if is_service(&name) && os::descriptors::close_inherited().is_err() {
-        // A kernel before 5.9: nothing is closed here. Whatever we open ourselves is close-on-exec all the same.
+    if is_service(&name) {
+        if os::descriptors::close_inherited().is_err() {
+            // A kernel before 5.9: nothing is closed here. Whatever we open ourselves is close-on-exec all the same.
+        }
+    } else if let Some(code) = version::told(&name.to_string_lossy(), &args) {
+        // A service's words come from another qube, which need not know.
+        return code.into();
     }
     match name.to_str().and_then(|name| vm::run(name, &args)) {
         Some(code) => ExitCode::from(code),

@@ -1,5 +1,4 @@
 //! Doorbell of `qvm-dispvm`.
-#![allow(clippy::print_stdout, reason = "--version")]
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -7,9 +6,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if version::is_asked(&words) {
-        println!("{}", version::line("qvm-dispvm"));
-        return ExitCode::SUCCESS;
+    if let Some(code) = version::told("qvm-dispvm", &words) {
+        return code.into();
     }
     qvm_dispvm::main(&words).into()
 }
