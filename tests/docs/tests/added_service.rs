@@ -20,7 +20,7 @@ fn built() -> PathBuf {
 }
 
 #[test]
-fn a_service_of_twenty_five_lines_hands_a_stream_to_a_disposable() {
+fn a_service_of_a_few_lines_hands_a_stream_to_a_disposable() {
     let built = built();
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let state = directory.path().join("state");
