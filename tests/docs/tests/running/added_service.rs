@@ -26,7 +26,7 @@ pub(crate) fn is_called() {
     let state = directory.path().join("state");
     let layout = Layout::new(&state);
     layout.create().unwrap();
-    let policy = include_str!("../../../policy.d/81-pdf-convert.policy");
+    let policy = include_str!("../../../../policy.d/81-pdf-convert.policy");
     let config = HostConfig {
         policy: vec![("81-pdf-convert.policy".to_owned(), policy.to_owned())],
         // In place of the template's converter: it says how many bytes came.
