@@ -26,9 +26,9 @@ pub(super) struct Site {
     preload: usize,
 }
 
-/// A fresh directory below that of all hosts of this user.
+/// A fresh directory, in memory where there is such a place.
 pub(super) fn directory(what: &str) -> Result<PathBuf, Failure> {
-    let path = crate::cli::common_directory()?.join(format!("open-bench-{}-{what}", std::process::id()));
+    let path = crate::cli::directory_in_memory()?.join(format!("open-bench-{}-{what}", std::process::id()));
     std::fs::create_dir_all(&path).map_err(|error| Failure::trouble("make", path.display(), error))?;
     Ok(path)
 }
@@ -199,7 +199,7 @@ impl Site {
         let call = client.start("work", &command).map_err(|error| failed(&error))?;
         let connected = call.connect().map_err(|error| failed(&error))?;
         let report = connected
-            .run(None, OwnedFd::from(theirs), errors, &Options::default())
+            .run(None, OwnedFd::from(theirs), errors.into(), &Options::default())
             .map_err(|error| failed(&error))?;
         if report.end != CallEnd::Exit(0) {
             return Err(failed(&format!("{:?}", report.end)));

@@ -12,7 +12,7 @@ pub mod story;
 mod subject;
 
 pub use failure::Failure;
-pub(crate) use place::common as common_directory;
+pub(crate) use place::in_memory as directory_in_memory;
 
 use options::{Command, UsageError};
 use std::ffi::OsString;
