@@ -1,6 +1,6 @@
 //! The doorbell of all in-qube programs: answers to the name it was called by, or to its first argument.
 #![no_main]
-#![allow(clippy::print_stderr, clippy::print_stdout)]
+#![allow(clippy::print_stderr)]
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -12,13 +12,13 @@ fn main(called: OsString, mut words: Vec<OsString>) -> u8 {
     if !is_program(&name) && !words.is_empty() {
         name = words.remove(0);
     }
-    // A service's words come from another qube, which need not know.
-    if version::is_asked(&words) && !is_service(&name) {
-        println!("{}", version::line(&name.to_string_lossy()));
-        return 0;
-    }
-    if is_service(&name) && os::descriptors::close_inherited().is_err() {
-        // A kernel before 5.9: nothing is closed here. Whatever we open ourselves is close-on-exec all the same.
+    if is_service(&name) {
+        if os::descriptors::close_inherited().is_err() {
+            // A kernel before 5.9: nothing is closed here. Whatever we open ourselves is close-on-exec all the same.
+        }
+    } else if let Some(code) = version::told(&name.to_string_lossy(), &words) {
+        // A service's words come from another qube, which need not know.
+        return code;
     }
     name.to_str().and_then(|name| vm::run(name, &words)).unwrap_or_else(|| {
         eprintln!("usage: qubes-vm PROGRAM [ARGUMENT...], PROGRAM one of: {}", vm::PROGRAMS.join(" "));

@@ -9,6 +9,8 @@ use disposable::queue::{KeeperLock, LockError, Place, Queue};
 use names::Generation;
 use os::process::ProcessId;
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 fn claim_name(queue: &Queue) -> Option<String> {
@@ -154,4 +156,22 @@ fn a_template_without_a_queue_is_no_error() {
     let root = tempfile::tempdir().unwrap();
     assert!(Queue::open(root.path(), &template(), Duration::from_millis(1)).unwrap().is_none());
     assert_eq!(Queue::templates(&root.path().join("nosuch")).unwrap(), []);
+}
+
+#[test]
+fn links_in_the_place_of_a_queue_or_its_files_are_not_followed() {
+    let root = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let strange = queue(elsewhere.path());
+    fill(&strange, 0..1);
+    let directory = root.path().join(template().as_str());
+    symlink(elsewhere.path().join(template().as_str()), &directory).unwrap();
+    assert!(Queue::open(root.path(), &template(), Duration::from_millis(10)).is_err());
+    fs::remove_file(&directory).unwrap();
+    let own = queue(root.path());
+    fill(&own, 0..1);
+    fs::rename(directory.join("lock"), directory.join("true-lock")).unwrap();
+    symlink("true-lock", directory.join("lock")).unwrap();
+    assert!(own.claim(ProcessId::own()).is_err());
+    assert_eq!(strange.count(Place::Ready).unwrap(), 1);
 }
