@@ -19,9 +19,9 @@ pub struct Config {
     pub qubesd_internal_socket: PathBuf,
     /// `qrexec-socket-directory`: sockets of the qrexec daemons.
     pub qrexec_sockets: PathBuf,
-    /// `vchan-directory`: sockets of the socket transport; `/dev/xen` for libxenvchan.
+    /// `vchan-directory`: sockets of the socket transport; `/dev/xen` for libxenvchan, the default with the feature `xen`.
     pub vchan_directory: PathBuf,
-    /// `domains`: the registry of the local hypervisor; `/proc/xen` for Xen.
+    /// `domains`: the registry of the local hypervisor; `/proc/xen` for Xen, the default with the feature `xen`.
     pub domains: PathBuf,
     /// `qmemman-socket`: where memory is squeezed out of a disposable before its pause; not there: Xen is asked.
     pub qmemman_socket: PathBuf,
@@ -54,6 +54,16 @@ pub enum TagChoice {
     ReadyFirst,
 }
 
+// Whoever builds for a real Xen means it.
+#[cfg(feature = "xen")]
+const VCHAN_DIRECTORY: &str = vchan::Config::XEN;
+#[cfg(feature = "xen")]
+const DOMAINS: &str = hypervisor::Machine::XEN;
+#[cfg(not(feature = "xen"))]
+const VCHAN_DIRECTORY: &str = "/run/vchan";
+#[cfg(not(feature = "xen"))]
+const DOMAINS: &str = "/run/qubes/domains";
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -61,8 +71,8 @@ impl Default for Config {
             qubesd_socket: "/run/qubesd.sock".into(),
             qubesd_internal_socket: "/run/qubesd.internal.sock".into(),
             qrexec_sockets: "/run/qubes".into(),
-            vchan_directory: "/run/vchan".into(),
-            domains: "/run/qubes/domains".into(),
+            vchan_directory: VCHAN_DIRECTORY.into(),
+            domains: DOMAINS.into(),
             qmemman_socket: "/run/qubes/qmemman.sock".into(),
             available_memory: "/run/qubes/qmemman-avail-mem".into(),
             calls_per_source: 16,

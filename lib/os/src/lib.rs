@@ -2,9 +2,10 @@
 //! sockets at paths of any length, the identity of a process, inherited descriptors, the monotonic clock, waiting for a
 //! directory to change.
 //!
-//! `unsafe` is allowed in this crate's `descriptors` module alone (design, section 2).
+//! `unsafe` is allowed in this crate's modules `descriptors` and `leash` alone (design, section 2).
 
 pub mod descriptors;
+pub mod leash;
 pub mod process;
 pub mod signals;
 pub mod socket;
