@@ -23,6 +23,8 @@ pub(crate) struct Returned {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Same,
+    /// The same, but another program has it open for writing: its next save would go nowhere, or over the edit.
+    Open,
     Changed,
     Gone,
 }
@@ -46,6 +48,7 @@ pub(crate) enum Reason {
     NotKeptWhole,
     NotSentWhole,
     Elsewhere,
+    OriginalOpen,
     OriginalChanged,
     OriginalGone,
     ReplaceFailed,
@@ -68,6 +71,7 @@ pub(crate) fn decide(returned: Returned) -> Decision {
         return Decision::Keep(Reason::NotSentWhole);
     }
     match returned.original {
+        Standing::Open => Decision::Keep(Reason::OriginalOpen),
         Standing::Changed => Decision::Keep(Reason::OriginalChanged),
         Standing::Gone => Decision::Keep(Reason::OriginalGone),
         Standing::Same if !returned.beside => Decision::Keep(Reason::Elsewhere),
@@ -109,6 +113,7 @@ mod tests {
             (Returned { kept_whole: false, ..FINE }, Decision::Keep(Reason::NotKeptWhole), 1),
             (Returned { sent_whole: false, ..FINE }, Decision::Keep(Reason::NotSentWhole), 1),
             (Returned { beside: false, ..FINE }, Decision::Keep(Reason::Elsewhere), 1),
+            (Returned { original: Standing::Open, ..FINE }, Decision::Keep(Reason::OriginalOpen), 1),
             (Returned { original: Standing::Changed, ..FINE }, Decision::Keep(Reason::OriginalChanged), 1),
             (Returned { original: Standing::Gone, ..FINE }, Decision::Keep(Reason::OriginalGone), 1),
         ] {
@@ -119,8 +124,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p12_only_a_flawless_call_replaces(code: u8, received: u64, flags: [bool; 4], standing in 0usize..3) {
-            let original = [Standing::Same, Standing::Changed, Standing::Gone][standing];
+        fn p12_only_a_flawless_call_replaces(code: u8, received: u64, flags: [bool; 4], standing in 0usize..4) {
+            let original = [Standing::Same, Standing::Open, Standing::Changed, Standing::Gone][standing];
             let [view_only, sent_whole, kept_whole, beside] = flags;
             let returned = Returned { code, received, view_only, sent_whole, kept_whole, beside, original };
             let flawless = code == 0 && received > 0 && !view_only && sent_whole && kept_whole && beside

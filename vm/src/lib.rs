@@ -9,10 +9,10 @@
 //! | the original is opened and remembered | `opener::original` |
 //! | `qrexec-client-vm` is started, name field and content are sent | `opener::call`, `name_field` |
 //! | in the other qube: name and content become a file in a directory of its own | `service::open_in_vm` |
-//! | the application runs; whoever holds the file is waited for | `service::application`, `service::holders` |
+//! | the application runs; whoever holds the file, or was given it over D-Bus, is waited for | `service::application`, `service::holders`, `service::takers` |
 //! | changed content goes back | `service::content` |
 //! | what comes back is written beside the original | `opener::reception` |
-//! | the original is replaced, or what came back is kept and named | `decision`, `opener::original`, `opener::keep` |
+//! | the original is replaced, or what came back is kept and named | `decision`, `opener::exchange`, `opener::keep` |
 //!
 //! Environment, beside what qrexec sets (spec/qrexec-exec.md 5.1) and `HOME`, `TMPDIR`, `PATH`:
 //!
@@ -24,6 +24,7 @@
 //! | `QUBES_OPEN_AT_ONCE` | qvm-open-in-vm | how many of several files are open at the same time, 1 to 16; default 3 |
 //! | `QUBES_OPEN_NOTIFY` | qvm-open-in-vm | the program that shows notifications, called as notify-send or, with that name, as gdbus; default: the first of these in /usr/bin |
 //! | `DISPLAY`, `WAYLAND_DISPLAY` | qvm-open-in-vm | not empty, and no standard stream is a terminal: what happens is shown as a notification |
+//! | `DBUS_SESSION_BUS_ADDRESS`, `XDG_RUNTIME_DIR` | services | the session's bus, over which applications are asked to open the file or URL |
 //! | `QUBES_OPEN_WITH` | services | the application as a command line; default xdg-open |
 //! | `QUBES_OPEN_GRACE` | services | milliseconds to wait for another process to take the file over after an application that ended well without a change; default 300, with xdg-open 1000 |
 #![forbid(unsafe_code)]

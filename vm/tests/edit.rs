@@ -347,3 +347,36 @@ fn l4_file_urls_are_opened_as_files() {
     place.open(APPEND, &url).expect(0, &["a b%.txt replaced"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "oldx");
 }
+
+#[test]
+fn m34_other_names_of_the_file_keep_the_old_content_and_that_is_said() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    let (other, third) = (place.caller().join("b"), place.path("home/c"));
+    fs::hard_link(&file, &other).unwrap();
+    let said = "another name (a hard link) that keeps the old content; to renew it: ln -f ";
+    place.open(APPEND, &file).expect(0, &[said, "a replaced"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "oldx");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "old", "a backup made of hard links keeps what it has");
+    fs::hard_link(&file, &third).unwrap();
+    fs::hard_link(&file, place.caller().join("d")).unwrap();
+    place.open(APPEND, &file).expect(0, &["2 other names (hard links) that keep the old content"]);
+    let done = place.open(APPEND, &file).expect(0, &[]);
+    assert!(!done.stderr.contains("hard link"), "{done:?}");
+}
+
+#[test]
+fn m35_an_original_that_somebody_has_open_for_writing_is_not_replaced() {
+    let place = Place::new(SERVE);
+    let file = place.file("a", "old");
+    let output = fs::OpenOptions::new().append(true).open(&file).unwrap();
+    let mut writer = std::process::Command::new("sleep").arg("60").stdout(output).spawn().unwrap();
+    place
+        .open(APPEND, &file)
+        .expect(1, &["was not replaced: sleep has it open and may write it", "a.edited"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    assert_eq!(fs::read_to_string(place.caller().join("a.edited")).unwrap(), "oldx");
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    place.open(APPEND, &file).expect(0, &["a replaced"]);
+}

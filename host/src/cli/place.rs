@@ -1,6 +1,7 @@
 //! Where a host lives when the user names no directory.
 
 use super::failure::Failure;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -36,13 +37,13 @@ pub(super) fn for_serve(named: Option<&Path>) -> Result<Place, Failure> {
 /// Directories of an earlier, killed `open` (or bench): their names say whose they are, and that process is gone. Those of
 /// living ones are not looked at: even a look at its lock could make a host that is just starting believe it is taken.
 pub(super) fn abandoned() -> Vec<PathBuf> {
-    let Ok(entries) = common().map(fs::read_dir) else { return Vec::new() };
+    let entries = [common(), in_memory()].into_iter().flatten().map(fs::read_dir);
     let is_abandoned = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let owner = name.strip_prefix("open-").and_then(owner);
         owner.is_some_and(|pid| os::process::ProcessId::of(pid).is_none())
     };
-    entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_abandoned).collect()
+    entries.flatten().flatten().flatten().map(|entry| entry.path()).filter(is_abandoned).collect()
 }
 
 /// The first number in the rest of a directory's name.
@@ -52,8 +53,21 @@ fn owner(rest: &str) -> Option<i32> {
 
 /// On disk, not in /tmp, which may be small and in memory: files of any size pass through disposables.
 pub(crate) fn common() -> Result<PathBuf, Failure> {
+    ours_in(Path::new("/var/tmp"))
+}
+
+/// For a bench: in memory, as /run is in dom0, so that no disk is measured; on disk where there is no such place.
+pub(crate) fn in_memory() -> Result<PathBuf, Failure> {
+    let memory = Path::new("/dev/shm");
+    match statfs(memory) {
+        Ok(found) if found.filesystem_type() == TMPFS_MAGIC => ours_in(memory),
+        _ => common(),
+    }
+}
+
+fn ours_in(parent: &Path) -> Result<PathBuf, Failure> {
     let user = nix::unistd::geteuid().as_raw();
-    let path = PathBuf::from(format!("/var/tmp/qubes-host-{user}"));
+    let path = parent.join(format!("qubes-host-{user}"));
     ours_alone(&path, user)?;
     Ok(path)
 }
@@ -66,7 +80,7 @@ fn ours_alone(path: &Path, user: u32) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(format!("{error}; name another with --state DIR"))),
     }
-    // Anybody may write to /var/tmp: what lies there must be ours alone.
+    // Anybody may write to its parent: what lies there must be ours alone.
     let found = fs::symlink_metadata(path).map_err(|error| failed(error.to_string()))?;
     if !found.is_dir() || found.uid() != user || found.mode() & 0o077 != 0 {
         return Err(failed(

@@ -1,11 +1,6 @@
 //! Doorbell of the keeper.
+#![no_main]
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if let Some(code) = version::told("preload-dispvm", &arguments) {
-        return code.into();
-    }
-    preload_dispvm::main(&arguments).into()
-}
+os::program!(|_, words| {
+    version::told("preload-dispvm", &words).unwrap_or_else(|| preload_dispvm::main(&words))
+});

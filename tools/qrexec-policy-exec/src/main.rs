@@ -1,13 +1,7 @@
 //! Doorbell of `qrexec-policy-exec`.
+#![no_main]
 
-use std::ffi::OsString;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+os::program!(|_, words| {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(code) = version::told("qrexec-policy-exec", &words) {
-        return code.into();
-    }
-    qrexec_policy_exec::main(&words).into()
-}
+    version::told("qrexec-policy-exec", &words).unwrap_or_else(|| qrexec_policy_exec::main(&words))
+});

@@ -2,6 +2,7 @@
 
 mod call;
 mod desktop;
+mod exchange;
 mod keep;
 mod notices;
 mod opening;
@@ -12,6 +13,7 @@ mod settings;
 mod settling;
 mod story;
 mod words;
+mod writers;
 
 use crate::command_line::{Order, Program, Request, parse};
 use crate::decision::{Decision, Returned};

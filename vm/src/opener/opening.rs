@@ -121,7 +121,9 @@ impl Opening<'_> {
         } else {
             self.tell_failure(code, original.name(), &words);
         }
-        self.notices.story(&story::End { decision, received, name: original.name() });
+        if code == SUCCESS || decision != Decision::Unchanged {
+            self.notices.story(&story::End { decision, received, name: original.name() });
+        }
         let outcome = match decision {
             Decision::Dropped => Outcome::Opened,
             Decision::Unchanged => Outcome::Unchanged,

@@ -1,5 +1,6 @@
 //! The user's own file: opened once, remembered as it was, replaced only if it still is so (promise P12).
 
+use super::writers::writer;
 use crate::decision::Standing;
 use crate::shown::shown;
 use crate::subject::other_scheme;
@@ -88,7 +89,10 @@ impl Original {
     /// Whether the file at this path is still the one that was opened, as it was then (M35).
     pub(super) fn standing(&self) -> Standing {
         match fs::symlink_metadata(&self.path) {
-            Ok(data) if Mark::of(&data) == self.mark => Standing::Same,
+            Ok(data) if Mark::of(&data) == self.mark => match writer(&self.path) {
+                None => Standing::Same,
+                Some(_) => Standing::Open,
+            },
             Ok(_) => Standing::Changed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Gone,
             Err(_) => Standing::Changed,
@@ -102,13 +106,15 @@ impl Original {
         file.sync_all()
     }
 
-    /// Puts the prepared file at `path`, in the same directory, in the place of the original in one step.
-    pub(super) fn replace_by(&self, path: &Path) -> io::Result<()> {
-        fs::rename(path, &self.path)?;
-        if File::open(self.directory()).and_then(|directory| directory.sync_all()).is_err() {
-            // Some file systems cannot do this for directories. The new content is safe; the renaming follows.
-        }
-        Ok(())
+    /// Whether this is the file that was opened, with the content that it had then. Its status may have changed: renaming
+    /// is such a change.
+    pub(super) fn was_seen(&self, data: &Metadata) -> bool {
+        Mark { changed: self.mark.changed, ..Mark::of(data) } == self.mark
+    }
+
+    /// How many names the file that was opened has left, once it was replaced: those were not edited (M34).
+    pub(super) fn other_names(&self) -> u64 {
+        self.file.metadata().map_or(0, |data| data.nlink())
     }
 
     fn pass_on_attributes(&self, file: &File) -> io::Result<()> {
@@ -217,6 +223,7 @@ impl Display for OriginalError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exchange::Swap;
     use super::super::keep::TemporaryFile;
     use super::*;
     use std::io::Write;
@@ -252,7 +259,8 @@ mod tests {
         let (temporary, mut file) = TemporaryFile::create(original.directory()).unwrap();
         file.write_all(b"new").unwrap();
         original.prepare(&file).unwrap();
-        original.replace_by(&temporary.keep(&file, original.file_name()).unwrap()).unwrap();
+        let kept = temporary.keep(&file, original.file_name()).unwrap();
+        assert_eq!(original.replace_by(&file, &kept).unwrap(), Swap::Replaced);
         assert_eq!(fs::read_dir(top.path()).unwrap().count(), 2);
         assert_eq!(fs::read_to_string(&link).unwrap(), "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -280,7 +288,8 @@ mod tests {
         let original = Original::open(&path).unwrap();
         let (temporary, file) = TemporaryFile::create(top.path()).unwrap();
         original.prepare(&file).unwrap();
-        original.replace_by(&temporary.keep(&file, original.file_name()).unwrap()).unwrap();
+        let kept = temporary.keep(&file, original.file_name()).unwrap();
+        assert_eq!(original.replace_by(&file, &kept).unwrap(), Swap::Replaced);
         let data = fs::metadata(&path).unwrap();
         assert_eq!((data.uid(), data.gid(), data.mode() & 0o7777), (65_534, 65_533, 0o4750));
     }

@@ -1,16 +1,18 @@
 //! What becomes of the original and of what came back, on the disk (promise P12).
 
+use super::exchange::Swap;
 use super::keep::{NotKept, TemporaryFile};
 use super::notices::Notices;
 use super::original::Original;
 use super::reception::Reception;
 use super::settings::Settings;
 use super::story;
+use super::writers::writer;
 use crate::decision::{Decision, Reason, Returned, decide};
 use crate::shown::shown;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(super) struct Settling<'a> {
     pub(super) settings: &'a Settings,
@@ -71,28 +73,73 @@ impl Settling<'_> {
             }
         };
         if replace {
-            match original.replace_by(&kept) {
-                Ok(()) => return Decision::Replace,
+            match original.replace_by(file, &kept) {
+                Ok(Swap::Replaced) => {
+                    if let others @ 1.. = original.other_names() {
+                        self.notices.say(&story::OtherNames { original: original.path(), others });
+                    }
+                    return Decision::Replace;
+                }
+                Ok(swap) => return self.settle_race(original, file, kept, swap, received),
                 Err(cause) => {
                     self.notices.say(&format_args!("cannot replace {}: {cause}", shown(original.path())));
                     reason = Reason::ReplaceFailed;
                 }
             }
         }
-        self.notices.say(&story::Kept { reason, original: original.path(), kept: &kept, received });
+        self.tell_kept(original, reason, &kept, received);
         Decision::Keep(reason)
+    }
+
+    /// Somebody wrote the original in the very instant of its replacement: both versions stay, and both are named.
+    fn settle_race(
+        &self,
+        original: &Original,
+        edited: &mut File,
+        path: PathBuf,
+        swap: Swap,
+        received: u64,
+    ) -> Decision {
+        match swap {
+            Swap::Replaced => return Decision::Replace,
+            Swap::Overtaken => self.tell_kept(original, Reason::OriginalChanged, &path, received),
+            Swap::Mixed => {
+                self.notices.say(&story::Meanwhile(&path));
+                if let Some(copy) = self.copy_elsewhere(original, edited) {
+                    self.tell_kept(original, Reason::OriginalChanged, &copy, received);
+                }
+            }
+            Swap::Overwritten => {
+                let replaced = original.content().ok();
+                if let Some(copy) =
+                    replaced.and_then(|mut replaced| self.copy_elsewhere(original, &mut replaced))
+                {
+                    self.notices.say(&story::Meanwhile(&copy));
+                }
+                return Decision::Replace;
+            }
+        }
+        Decision::Keep(Reason::OriginalChanged)
+    }
+
+    fn tell_kept(&self, original: &Original, reason: Reason, kept: &Path, received: u64) {
+        let writer = if reason == Reason::OriginalOpen { writer(original.path()) } else { None };
+        let original = original.path();
+        self.notices.say(&story::Kept { reason, original, kept, received, writer });
     }
 
     /// The way out when a directory takes bytes, but no name.
     fn copy_elsewhere(&self, original: &Original, file: &mut File) -> Option<PathBuf> {
-        let copied = self.settings.refuges().into_iter().find_map(|directory| {
+        let beside = original.directory().to_owned();
+        let directories = [beside].into_iter().chain(self.settings.refuges());
+        let copied = directories.into_iter().find_map(|directory| {
             let (temporary, mut copy) = TemporaryFile::create(&directory).ok()?;
             file.seek(SeekFrom::Start(0)).ok()?;
             io::copy(file, &mut copy).ok()?;
             temporary.keep(&copy, original.file_name()).ok()
         });
         if copied.is_none() {
-            self.notices.say(&"the edited copy is lost: no directory takes it");
+            self.notices.say(&"a copy is lost: no directory takes it");
         }
         copied
     }

@@ -7,7 +7,7 @@ use crate::exit_code::{FAILURE, LOST, NOT_FOUND, TROUBLE};
 use crate::shown::{grouped, shown};
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is about to be opened, and where.
 pub(super) struct Beginning<'a>(pub(super) &'a Order);
@@ -132,8 +132,10 @@ impl Display for End<'_> {
 pub(super) struct Kept<'a> {
     pub(super) reason: Reason,
     pub(super) original: &'a Path,
-    pub(super) kept: &'a PathBuf,
+    pub(super) kept: &'a Path,
     pub(super) received: u64,
+    /// The program that has the original open.
+    pub(super) writer: Option<String>,
 }
 
 impl Display for Kept<'_> {
@@ -148,11 +150,41 @@ impl Display for Kept<'_> {
                 write!(f, "{original} was not replaced: the other qube did not read all of it")?;
             }
             Reason::Elsewhere => write!(f, "{original} was not replaced: its directory cannot be written")?,
+            Reason::OriginalOpen => {
+                let writer = self.writer.as_deref().unwrap_or("another program");
+                write!(f, "{original} was not replaced: {writer} has it open and may write it")?;
+            }
             Reason::OriginalChanged => write!(f, "{original} was not replaced: it was changed meanwhile")?,
             Reason::OriginalGone => write!(f, "{original} is gone")?,
             Reason::ReplaceFailed => write!(f, "{original} was not replaced")?,
         }
         write!(f, "; the edited copy ({} bytes) is {}", grouped(self.received), shown(self.kept))
+    }
+}
+
+/// Where something is that another program wrote at the moment of the replacement.
+pub(super) struct Meanwhile<'a>(pub(super) &'a Path);
+
+impl Display for Meanwhile<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "another program changed the file at that moment; what it wrote is {}", shown(self.0))
+    }
+}
+
+/// An original that had more than one name: the others were not edited (M34).
+pub(super) struct OtherNames<'a> {
+    pub(super) original: &'a Path,
+    pub(super) others: u64,
+}
+
+impl Display for OtherNames<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let original = shown(self.original);
+        let (names, keep, one) = match self.others {
+            1 => ("another name (a hard link)".to_owned(), "keeps", "it"),
+            others => (format!("{others} other names (hard links)"), "keep", "one"),
+        };
+        write!(f, "{original} had {names} that {keep} the old content; to renew {one}: ln -f {original} NAME")
     }
 }
 

@@ -90,7 +90,8 @@ pub(super) struct Application {
 
 impl Application {
     /// Waits for the application and then for everybody who still holds what it opened. `is_done` tells that the work is
-    /// visibly done, so that no late comer needs to be waited for; `held` is called once if there is somebody to wait for.
+    /// visibly done, so that no late comer needs to be waited for; `held` is called once if there is somebody to wait for, with
+    /// the name of an application that was asked over the session's bus.
     ///
     /// When the service is to stop, all of them are ended first.
     pub(super) fn wait(
@@ -98,13 +99,16 @@ impl Application {
         session: &Session,
         holders: &Holders,
         is_done: &dyn Fn() -> bool,
-        held: &dyn Fn(),
+        held: &dyn Fn(Option<&str>),
     ) -> Result<Ended, Stop> {
         let leader = i32::try_from(self.child.id()).unwrap_or(0);
         let ended = self.wait_for_child(session).and_then(|ended| {
             let grace = if ended.code() == exit_code::SUCCESS { self.grace } else { Duration::ZERO };
-            let is_held = || !group(leader).is_empty() || !holders.scan().is_empty();
-            wait_while(session, &is_held, grace, is_done, held).map(|()| ended)
+            let held_by = || match holders.taker() {
+                None if group(leader).is_empty() && holders.scan().is_empty() => None,
+                taker => Some(taker),
+            };
+            wait_while(session, &held_by, grace, is_done, held).map(|()| ended)
         });
         if ended.is_err() {
             end_all(session, holders);
@@ -126,21 +130,21 @@ impl Application {
 /// daemons do, counts while it holds what was opened.
 fn wait_while(
     session: &Session,
-    is_held: &dyn Fn() -> bool,
+    held_by: &dyn Fn() -> Option<Option<String>>,
     grace: Duration,
     is_done: &dyn Fn() -> bool,
-    held: &dyn Fn(),
+    held: &dyn Fn(Option<&str>),
 ) -> Result<(), Stop> {
     let begin = Instant::now();
     let mut quiet_since = begin;
     let mut told = false;
     let mut pause = Duration::from_millis(20);
     while begin.elapsed() < LONGEST_HOLD {
-        if is_held() {
+        if let Some(taker) = held_by() {
             quiet_since = Instant::now();
             pause = (pause * 2).min(Duration::from_millis(500));
             if !told {
-                held();
+                held(taker.as_deref());
                 told = true;
             }
         } else if quiet_since.elapsed() >= grace || is_done() {

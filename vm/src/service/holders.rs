@@ -2,24 +2,28 @@
 //!
 //! Names are compared byte by byte: no pattern, so `c++.txt` and `a(b[c` are names like any other.
 
+use super::takers::Takers;
 use crate::url;
 use nix::unistd::{Pid, getpgid, getpid};
 use os::process::Stat;
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What to look for in other processes.
+/// What to look for in other processes, and among the session's applications.
 pub(super) struct Holders {
     /// Arguments that are equal to one of these count.
     arguments: Vec<Vec<u8>>,
     /// Open files below this directory, which ends in `/`, count.
     below: Option<Vec<u8>>,
+    takers: Option<RefCell<Takers>>,
 }
 
 impl Holders {
     /// Processes that have the file in their command line, as path or as `file://` URL, or have anything open in the
     /// file's directory, which is the call's own: editors hold their swap or lock file rather than the file itself.
+    /// Applications that are asked to open it from now on count as well.
     pub(super) fn of_file(file: &Path) -> Self {
         let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
         let mut arguments = Vec::new();
@@ -28,13 +32,23 @@ impl Holders {
             arguments.push(path.to_vec());
             arguments.push(url::from_path(path).into_bytes());
         }
-        let below = real.parent().map(|directory| [directory.as_os_str().as_bytes(), b"/"].concat());
-        Self { arguments, below }
+        let parent = real.parent();
+        let below = parent.map(|directory| [directory.as_os_str().as_bytes(), b"/"].concat());
+        // The directory's name is this call's alone.
+        let sign = parent.and_then(Path::file_name).and_then(|name| name.to_str());
+        let takers = sign.and_then(Takers::of_file).map(RefCell::new);
+        Self { arguments, below, takers }
     }
 
-    /// Processes that have exactly this URL as an argument.
+    /// Processes that have exactly this URL as an argument, and applications that are started for it from now on.
     pub(super) fn of_url(url: &str) -> Self {
-        Self { arguments: vec![url.as_bytes().to_vec()], below: None }
+        let takers = Takers::of_url(url).map(RefCell::new);
+        Self { arguments: vec![url.as_bytes().to_vec()], below: None, takers }
+    }
+
+    /// An application that has taken it over the session's bus.
+    pub(super) fn taker(&self) -> Option<String> {
+        self.takers.as_ref().and_then(|takers| takers.borrow_mut().first())
     }
 
     /// The pids of all holders, without this process and those that it runs under. Processes of other users that do not

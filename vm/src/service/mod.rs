@@ -6,8 +6,10 @@ pub(crate) mod vm_exec;
 pub(crate) mod wait;
 
 mod application;
+mod bus;
 mod content;
 mod failure;
 mod holders;
 mod session;
+mod takers;
 mod workspace;

@@ -114,10 +114,16 @@ fn run(
     if nix::sys::prctl::set_child_subreaper(true).is_err() {
         // Without it, daemons of the application are found by the file that they hold alone.
     }
-    let application = open_with.start(workspace.file().as_os_str(), Output::ToStderr)?;
     let holders = Holders::of_file(workspace.file());
+    let application = open_with.start(workspace.file().as_os_str(), Output::ToStderr)?;
     let is_done = || content.is_touched(workspace.file());
-    let held = || say(PROGRAM, &format_args!("waiting until {} is closed", named.name));
+    let held = |taker: Option<&str>| match taker {
+        // It does not keep the file open: what it has closed, it need not tell.
+        Some(taker) => {
+            say(PROGRAM, &format_args!("waiting until {taker} ends, which has {} open", named.name));
+        }
+        None => say(PROGRAM, &format_args!("waiting until {} is closed", named.name)),
+    };
     Ok(application.wait(session, &holders, &is_done, &held)?)
 }
 

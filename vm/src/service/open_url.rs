@@ -26,9 +26,9 @@ fn serve() -> Result<u8, Failure<OpenError>> {
     if nix::sys::prctl::set_child_subreaper(true).is_err() {
         // Without it, daemons of the application are found by the URL in their arguments alone.
     }
-    let application = open_with.start(OsStr::new(url.as_str()), Output::Nowhere)?;
     let holders = Holders::of_url(url.as_str());
-    let ended = application.wait(&session, &holders, &|| false, &|| {})?;
+    let application = open_with.start(OsStr::new(url.as_str()), Output::Nowhere)?;
+    let ended = application.wait(&session, &holders, &|| false, &|_| {})?;
     say(PROGRAM, &ended);
     Ok(ended.code())
 }
