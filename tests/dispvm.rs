@@ -281,6 +281,9 @@ fn p7_run_lets_no_disposable_steer_the_terminal() {
     std::os::unix::fs::symlink(HOST, &link).unwrap();
     // script(1) gives it a terminal; a pipe gets the bytes as they are.
     let line = format!("{} run --state {state} -- printf 'a\\033[31mb'", link.display());
+    if common::left_out_on_xen("dom0's busybox has no script(1) that passes on what was written") {
+        return;
+    }
     let output =
         Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
     assert!(text(&output.stdout).contains("a_[31mb"), "{output:?}");

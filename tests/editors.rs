@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod common;
+#[path = "common/edits.rs"]
+mod edits;
 
 use common::{code, open, text};
+use edits::EDITS;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,45 +106,24 @@ fn libreoffice_converts_in_place() {
 }
 
 #[test]
-fn m37_a_launcher_that_forks() {
+fn m37_a_launcher_that_forks_away_from_its_session() {
     let desk = Desk::new();
-    let with = r#"sh -c '(sleep 0.4; sed -i s/draft/final/ "$0") & exit 0'"#;
-    assert_eq!(desk.edit(with, "c++ (1).txt", OLD, 0), NEW);
     let with = r#"sh -c 'setsid -f sh -c "sleep 0.4; sed -i s/draft/final/ \"\$0\"" "$0"; exit 0'"#;
     assert_eq!(desk.edit(with, "a+b@c.txt", OLD, 0), NEW);
 }
 
 #[test]
-fn m31_two_saves_within_a_second() {
+fn every_way_of_saving_comes_back() {
     let desk = Desk::new();
-    let with = r#"sh -c 'printf one > "$0"; printf two > "$0"'"#;
-    assert_eq!(desk.edit(with, "a", "abc", 0), "two");
-    // The second save has the size and the second of the first one, and the first is the original again.
-    let with = r#"sh -c 'printf xyz > "$0"; printf abc > "$0"'"#;
-    assert_eq!(desk.edit(with, "a", "abc", 0), "abc");
-    assert_eq!(desk.names(), ["a"]);
-}
-
-#[test]
-fn m31_truncate_and_rewrite() {
-    let desk = Desk::new();
-    let with =
-        r#"sh -c 'new=$(sed s/draft/final/ "$0"); truncate -s 0 "$0"; sleep 0.1; echo "$new" >> "$0"'"#;
-    assert_eq!(desk.edit(with, "a", OLD, 0), NEW);
-}
-
-#[test]
-fn m33_all_text_deleted() {
-    let desk = Desk::new();
-    assert_eq!(desk.edit("truncate -s 0", "a", OLD, 0), "");
-    assert_eq!(desk.names(), ["a"]);
-}
-
-#[test]
-fn p12_killed_in_the_middle_of_a_save() {
-    let desk = Desk::new();
-    let with = r#"sh -c 'printf hal > "$0"; kill -9 $$'"#;
-    assert_eq!(desk.edit(with, "a", OLD, 137), OLD);
-    assert_eq!(desk.names(), ["a", "a.edited"], "what it had saved is kept, and named");
-    assert_eq!(fs::read_to_string(desk.path("a.edited")).unwrap(), "hal");
+    for (name, with, old, new, exit) in EDITS {
+        assert_eq!(desk.edit(with, &format!("{name} c++ (1).txt"), old, *exit), *new, "{name}");
+    }
+    let names = desk.names();
+    let beside: Vec<_> = names.iter().filter(|name| name.ends_with(".edited")).collect();
+    assert_eq!(
+        (names.len(), beside.len()),
+        (EDITS.len() + 1, 1),
+        "only what a killed editor had saved is kept: {names:?}"
+    );
+    assert_eq!(fs::read_to_string(desk.path(beside[0])).unwrap(), "hal");
 }

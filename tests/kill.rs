@@ -5,29 +5,15 @@ mod common;
 
 use common::{Serve, kill, processes_with, text};
 use fixture::eventually;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A host whose application never ends, and a call that is in it.
-fn call_in_progress() -> (Serve, Child) {
+/// A host whose application never ends, and a call that is in it; the name of its disposable.
+fn call_in_progress() -> (Serve, Child, String) {
     let serve = Serve::start(&["--preload=1", "--with", "sh -c 'touch ~/running; sleep 1000'"]);
     serve.put("work", "f", b"original");
     let call = serve.exec("work", ["qvm-open-in-dvm", "f"]).spawn().unwrap();
-    eventually("the application runs", || {
-        let qubes = std::fs::read_dir(serve.state.join("qubes")).unwrap().flatten();
-        qubes
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with("disp"))
-            .any(|entry| finds(&entry.path(), "running"))
-    });
-    (serve, call)
-}
-
-fn finds(directory: &Path, name: &str) -> bool {
-    let Ok(entries) = std::fs::read_dir(directory) else { return false };
-    entries.flatten().any(|entry| {
-        entry.file_name() == name
-            || (entry.file_type().is_ok_and(|kind| kind.is_dir()) && finds(&entry.path(), name))
-    })
+    let name = serve.running_application();
+    (serve, call, name)
 }
 
 /// The one process of this host that runs under `name`.
@@ -55,7 +41,7 @@ fn ends_with_an_error(mut call: Child) {
 #[test]
 fn p5_a_killed_service_executable_ends_the_call_and_its_disposable() {
     for signal in ["TERM", "KILL"] {
-        let (mut serve, call) = call_in_progress();
+        let (mut serve, call, _) = call_in_progress();
         let services = process(&serve, "qubes.OpenInVM");
         assert!(!services.is_empty());
         services.into_iter().for_each(|pid| kill(pid, signal));
@@ -68,18 +54,24 @@ fn p5_a_killed_service_executable_ends_the_call_and_its_disposable() {
 
 #[test]
 fn p5_a_killed_agent_ends_the_call() {
-    let (mut serve, call) = call_in_progress();
-    // Both disposables lose their agent: the waiting one must be replaced.
-    let agents = agents_of_disposables(&serve);
-    assert!(!agents.is_empty());
-    agents.into_iter().for_each(|pid| kill(pid, "KILL"));
+    let (mut serve, call, name) = call_in_progress();
+    if common::on_xen() {
+        kill_agent(&serve, &name);
+    } else {
+        // Both disposables lose their agent: the waiting one must be replaced.
+        let agents = agents(&serve, |name| name.starts_with("disp"));
+        assert!(!agents.is_empty());
+        agents.into_iter().for_each(|pid| kill(pid, "KILL"));
+    }
     ends_with_an_error(call);
     assert_eq!(serve.get("work", "f"), b"original");
     assert!(serve.stop());
 }
 
-fn agents_of_disposables(serve: &Serve) -> Vec<u32> {
-    agents(serve, |name| name.starts_with("disp"))
+/// Ends the agent of a qube from within: on Xen its processes are nobody else's to see.
+fn kill_agent(serve: &Serve, qube: &str) {
+    // The command ends with its agent, whatever it says.
+    drop(serve.run(qube, ["sh", "-c", "kill -9 $(pidof qrexec-agent)"]));
 }
 
 /// The registry of domains names each qube's first process, whose only child is the agent.
@@ -106,13 +98,16 @@ fn disposables(serve: &Serve) -> usize {
 
 #[test]
 fn p5_a_killed_host_leaves_nothing_after_the_next_start() {
-    let (mut serve, call) = call_in_progress();
+    let (mut serve, call, _) = call_in_progress();
     let state = serve.state.clone();
     kill(serve.child.id(), "KILL");
     serve.child.wait().unwrap();
     ends_with_an_error(call);
     let mut next = Serve::start_in(&state, &["--preload=0"]);
-    assert_eq!(next.get("work", "f"), b"original");
+    // On Xen a home is in memory and goes with its qube (docs/xen.md).
+    if !common::on_xen() {
+        assert_eq!(next.get("work", "f"), b"original");
+    }
     eventually("no disposable is left", || disposables(&next) == 0);
     assert!(next.stop());
     let name = state.to_string_lossy().into_owned();
@@ -124,6 +119,9 @@ fn p5_a_killed_host_leaves_nothing_after_the_next_start() {
 
 #[test]
 fn a_signal_ends_open_and_takes_everything_down() {
+    if common::left_out_on_xen("open FILE is refused there (docs/xen.md)") {
+        return;
+    }
     for (signal, expected) in [("INT", 130), ("TERM", 143)] {
         let directory = tempfile::tempdir_in("/var/tmp").unwrap();
         let file = directory.path().join("f");
@@ -151,11 +149,15 @@ fn a_signal_ends_open_and_takes_everything_down() {
 
 #[test]
 fn m47_a_disposable_goes_with_the_qube_that_opened_it() {
-    let (mut serve, call) = call_in_progress();
+    let (mut serve, call, _) = call_in_progress();
     // The application is silent: nothing that it writes could fail.
-    let opener = agents(&serve, |name| name == "work");
-    assert_eq!(opener.len(), 1);
-    opener.into_iter().for_each(|pid| kill(pid, "KILL"));
+    if common::on_xen() {
+        kill_agent(&serve, "work");
+    } else {
+        let opener = agents(&serve, |name| name == "work");
+        assert_eq!(opener.len(), 1);
+        opener.into_iter().for_each(|pid| kill(pid, "KILL"));
+    }
     ends_with_an_error(call);
     eventually("only the waiting disposable is left", || disposables(&serve) == 1);
     assert!(serve.stop());

@@ -109,6 +109,9 @@ fn p8_a_qube_without_default_dispvm_is_refused_and_learns_only_that() {
 
 #[test]
 fn two_hosts_at_once() {
+    if common::left_out_on_xen("the machine's names of domains are for one host: both would have a work") {
+        return;
+    }
     let (first, second) = (
         Serve::start(&["--preload=1", "--with", "sed -i s/a/1/"]),
         Serve::start(&["--preload=1", "--with", "sed -i s/a/2/"]),

@@ -4,7 +4,6 @@ use crate::{bench, cli, lifeline};
 use hypervisor::local;
 use nix::sys::signal::SigSet;
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::path::Path;
 
 /// Programs in qubes beside those of [`vm::PROGRAMS`].
@@ -39,8 +38,9 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
         return bench::run_program("bench-probe", words).unwrap_or(1);
     }
     // A service's words come from a qube, which need not know.
-    if version::is_asked(words) && !name.starts_with("qubes.") {
-        return show_version(name);
+    let is_service = name.starts_with("qubes.");
+    if let Some(code) = (!is_service).then(|| version::told(name, words)).flatten() {
+        return code;
     }
     match name {
         "qrexec-daemon" => {
@@ -60,13 +60,6 @@ pub fn main(name: &OsStr, words: &[OsString]) -> u8 {
         _ => vm::run(name, words)
             .or_else(|| bench::run_program(name, words))
             .unwrap_or_else(|| cli::main(words)),
-    }
-}
-
-fn show_version(name: &str) -> u8 {
-    match writeln!(std::io::stdout(), "{}", version::line(name)) {
-        Ok(()) => 0,
-        Err(_) => 1,
     }
 }
 

@@ -200,7 +200,7 @@ fn run_and_lose(site: &Site, name: &str, command: &str) {
     let text = format!("DEFAULT:QUBESRPC qubes.VMExec+{} dom0", vm::vmexec::encode(&words));
     let null = || fs::File::options().append(true).open("/dev/null").unwrap().into();
     if let Ok(connected) = client.start(name, &text).unwrap().connect() {
-        drop(connected.run(None, null(), null(), &qrexec::data::Options::default()));
+        drop(connected.run(None, null(), null().into(), &qrexec::data::Options::default()));
     }
 }
 

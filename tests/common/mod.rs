@@ -81,6 +81,26 @@ impl Serve {
         output.stdout
     }
 
+    /// The names of disposables in one place of the queue.
+    pub fn place(&self, place: &str) -> Vec<String> {
+        let directory = self.state.join("run/dispvm/default-dvm").join(place);
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let text = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let name = |text: String| text.lines().find_map(|line| line.strip_prefix("name=").map(str::to_owned));
+        entries.filter_map(|entry| name(text(entry.path()))).collect()
+    }
+
+    /// Waits until an application that makes the file `running` in its home runs in a disposable; its name.
+    #[track_caller]
+    pub fn running_application(&self) -> String {
+        let mut found = String::new();
+        fixture::eventually("the application runs", || {
+            found = self.place("used").into_iter().next().unwrap_or_default();
+            !found.is_empty() && self.run(&found, ["test", "-e", "running"]).status.success()
+        });
+        found
+    }
+
     /// Ends it as Ctrl-C does; whether it ended cleanly.
     pub fn stop(&mut self) -> bool {
         kill(self.child.id(), "INT");
@@ -102,6 +122,20 @@ impl Drop for Serve {
 pub fn hypervisor() -> Vec<String> {
     let name = std::env::var("QUBES_HOST_HYPERVISOR").ok();
     name.into_iter().flat_map(|name| ["--hypervisor".to_owned(), name]).collect()
+}
+
+/// Whether qubes are domains of a real Xen.
+pub fn on_xen() -> bool {
+    hypervisor().iter().any(|word| word == "xen")
+}
+
+/// Whether a test is left out on Xen, which it says. The lab counts those.
+#[allow(clippy::print_stderr)]
+pub fn left_out_on_xen(why: &str) -> bool {
+    if on_xen() {
+        eprintln!("\nSKIPPED on Xen: {why}");
+    }
+    on_xen()
 }
 
 /// `qubes-host open` with these words.

@@ -1,5 +1,5 @@
 # A throw-away root in which a real systemd runs: for rpm/prove and debian/prove, which source this file.
-# Needs root, and the Debian packages debootstrap, rpm and dpkg-dev. Everything lies in one directory and ends with it.
+# Needs root, and a Debian with a Rust toolchain; other packages it installs. Everything lies in one directory.
 
 cache=${PACKAGES_CACHE:-/var/tmp/qubes-dispvm-packages}
 root=$cache/root.$$
@@ -13,18 +13,39 @@ refuse() { local what=$1; shift; if "$@"; then fail "$what"; else printf 'ok    
 # eventually COMMAND...: within a minute.
 eventually() { local i; for i in $(seq 600); do "$@" && return 0; sleep 0.1; done; return 1; }
 
-# The base system, made once.
+tools=(binutils cpio debhelper debootstrap debugedit dpkg-dev elfutils gcc git libc6-dev libclang-14-dev libxen-dev procps rpm)
+if ! dpkg -s "${tools[@]}" >/dev/null 2>&1; then
+    say "installing what builds packages"
+    { apt-get update -q && apt-get install -y -q --no-install-recommends "${tools[@]}"; } >/dev/null || fail "apt-get install"
+fi
+
+# The base system, made once: this machine's Debian, with the libraries of Xen that the programs are built with.
 make_base() {
-    mkdir -p "$cache"
-    if ! [ -e "$cache/base.done" ]; then
+    local library suite include base old pid
+    library=$(realpath "$(gcc -print-file-name=libxenctrl.so)")
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    include=systemd,systemd-sysv,dbus,procps,rpm,desktop-file-utils,libglib2.0-bin,$(dpkg -S "$library" | sed 's/:.*//')
+    base=$cache/base.$(cksum <<<"$suite $include" | cut -d ' ' -f 1)
+    # Of runs that were killed, and of other lists.
+    for old in "$cache"/root.* "$cache"/base.*; do
+        case $old in
+            "$cache"/root.*)
+                pid=${old#"$cache/root."}
+                [ -d "/proc/${pid%%.*}" ] || rm -rf --one-file-system "$old"
+                ;;
+            "$base"*) ;;
+            *) rm -rf --one-file-system "$old" ;;
+        esac
+    done
+    if ! [ -e "$base.done" ]; then
         say "making the base system"
-        rm -rf "$cache/base"
-        debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,rpm bookworm "$cache/base" >"$cache/base.log" 2>&1 ||
-            { tail -n 20 "$cache/base.log"; fail "debootstrap"; }
-        touch "$cache/base.done"
+        rm -rf "$base"
+        debootstrap --variant=minbase --include="$include" "$suite" "$base" >"$base.log" 2>&1 ||
+            { tail -n 20 "$base.log"; fail "debootstrap"; }
+        touch "$base.done"
     fi
     trap remove_root EXIT
-    cp -a "$cache/base" "$root"
+    cp -a "$base" "$root"
     chroot "$root" groupadd --system qubes
     chroot "$root" useradd -m -u 1000 -G qubes user
 }
@@ -36,7 +57,7 @@ remove_root() {
         kill -KILL "$booted" || :
         wait 2>/dev/null || :
     fi
-    rm -rf --one-file-system "$root"
+    rm -rf --one-file-system "$root" "$root".*
     exit "$code"
 }
 
@@ -97,15 +118,64 @@ open_report() {
     grep -q 'Status: final' "$root/opt/report.txt"
 }
 
-# sizes FILE...: how big the executables are, and that they are position independent, relocated read-only, without a
-# search path, and stripped.
+# unpack ARCHIVE: the source, where both kinds of package are built, so that one finds what the other has compiled.
+# The bytes and times of one commit are always the same.
+unpack() {
+    rm -rf "$cache/build"
+    mkdir -p "$cache/build"
+    tar -x -z -C "$cache/build" -f "$1"
+}
+
+# check_executable FILE KIB [LIBRARY...]: position independent, relocated before it starts and read-only from then on,
+# without a search path and an executable stack, stripped, no bigger than KIB, linked with nothing but these libraries.
 check_executable() {
-    local file=$1 headers
+    local file=$1 limit=$2 headers size needed
+    shift 2
     headers=$(readelf -hldS --wide "$file")
     grep -q 'Type: *DYN' <<<"$headers" || fail "$file is not position independent"
     grep -q GNU_RELRO <<<"$headers" || fail "$file has no RELRO"
-    refuse "$(basename "$file"): no search path" grep -qE 'RPATH|RUNPATH' <<<"$headers"
+    grep -qE 'FLAGS.*(BIND_)?NOW' <<<"$headers" || fail "$file is relocated while it runs"
+    ! grep -qE 'RPATH|RUNPATH' <<<"$headers" || fail "$file has a search path"
     ! grep -qE '\.symtab|\.debug_(info|line|abbrev)' <<<"$headers" || fail "$file is not stripped"
     ! grep -q 'GNU_STACK.*RWE' <<<"$headers" || fail "$file has an executable stack"
-    printf 'size    %-28s %5d KiB\n' "$(basename "$file")" "$(($(stat -c %s "$file") / 1024))"
+    needed=$(sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' <<<"$headers" | sort | paste -sd ' ')
+    [ "$needed" = "$*" ] || fail "$file is linked with \"$needed\", not \"$*\""
+    size=$(($(stat -c %s "$file") / 1024))
+    [ "$size" -le "$limit" ] || fail "$file has $size KiB, more than $limit"
+    printf 'ok      %-20s PIE, RELRO, no search path, stripped, %s, %d KiB of %d\n' "$(basename "$file")" "${needed:-static}" "$size" "$limit"
+}
+
+# build_id FILE: the name under which its debug information is found.
+build_id() { readelf -n "$1" | sed -n 's/.*Build ID: \(..\)\(.*\)/\1\/\2/p'; }
+
+# What desktops read, when the package for them is installed: with the programs that read it, or by the place.
+prove_desktop() {
+    local entry file
+    for entry in open view; do
+        expect "its entry \"$entry\" is valid" inside desktop-file-validate "/usr/share/applications/qubes-dispvm-$entry.desktop"
+        expect "PCManFM's entry \"$entry\"" inside test -s "/usr/share/file-manager/actions/qubes-dispvm-$entry.desktop"
+    done
+    for file in nautilus-python/extensions/qvm_dispvm_nautilus.py caja-python/extensions/qvm_dispvm_caja.py kio/servicemenus/qvm-dispvm.desktop; do
+        expect "$file is there" inside test -s "/usr/share/$file"
+    done
+    expect "each starts the opener of the package" entries_start_ours
+    expect "Thunar's menu has both entries" in_thunar
+    expect "and what was there" inside grep -q Mine /etc/xdg/Thunar/uca.xml
+    expect "by itself a file is not opened in a disposable" bash -c '! grep -q "^Default.*dispvm" <<<"$1"' _ "$(gio_mime)"
+    expect "a program with disposables opens files in them" grep -q '^Default.*qvm-open-in-dvm.desktop' <(gio_mime with-disposables)
+    expect "and links" grep -q '^Default.*qvm-open-in-dvm.desktop' <(gio_mime with-disposables x-scheme-handler/https)
+}
+
+in_thunar() { [ "$(inside grep -c '/usr/lib/qubes-dispvm/bin/qvm-open-in-dvm' /etc/xdg/Thunar/uca.xml)" = 2 ]; }
+
+# gio_mime [with-disposables [TYPE]]: what opens files of a type.
+gio_mime() { inside env PATH=/usr/lib/qubes-dispvm/bin:/usr/bin:/bin ${1-} gio mime "${2-text/plain}"; }
+
+entries_start_ours() {
+    local file
+    for file in $(inside grep -rlE 'qvm-open-in-dvm( |")' /usr/share/applications /usr/share/file-manager /usr/share/kio /usr/share/nautilus-python /usr/share/caja-python |
+        grep dispvm); do
+        ! inside grep -E 'Exec=|PROGRAM =' "$file" | grep -v /usr/lib/qubes-dispvm/bin/qvm-open-in-dvm || { echo "$file"; return 1; }
+    done
+    inside test -x /usr/lib/qubes-dispvm/bin/qvm-open-in-dvm
 }

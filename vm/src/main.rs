@@ -1,34 +1,29 @@
 //! The doorbell of all in-qube programs: answers to the name it was called by, or to its first argument.
-#![forbid(unsafe_code)]
-#![allow(clippy::print_stderr, clippy::print_stdout)]
+#![no_main]
+#![allow(clippy::print_stderr)]
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    let mut words = std::env::args_os();
-    let called = words.next().unwrap_or_default();
-    let mut args: Vec<OsString> = words.collect();
+os::program!(main);
+
+fn main(called: OsString, mut words: Vec<OsString>) -> u8 {
     let mut name = Path::new(&called).file_name().unwrap_or_default().to_owned();
-    if !is_program(&name) && !args.is_empty() {
-        name = args.remove(0);
+    if !is_program(&name) && !words.is_empty() {
+        name = words.remove(0);
     }
-    // A service's words come from another qube, which need not know.
-    if version::is_asked(&args) && !is_service(&name) {
-        println!("{}", version::line(&name.to_string_lossy()));
-        return ExitCode::SUCCESS;
-    }
-    if is_service(&name) && os::descriptors::close_inherited().is_err() {
-        // A kernel before 5.9: nothing is closed here. Whatever we open ourselves is close-on-exec all the same.
-    }
-    match name.to_str().and_then(|name| vm::run(name, &args)) {
-        Some(code) => ExitCode::from(code),
-        None => {
-            eprintln!("usage: qubes-vm PROGRAM [ARGUMENT...], PROGRAM one of: {}", vm::PROGRAMS.join(" "));
-            ExitCode::from(2)
+    if is_service(&name) {
+        if os::descriptors::close_inherited().is_err() {
+            // A kernel before 5.9: nothing is closed here. Whatever we open ourselves is close-on-exec all the same.
         }
+    } else if let Some(code) = version::told(&name.to_string_lossy(), &words) {
+        // A service's words come from another qube, which need not know.
+        return code;
     }
+    name.to_str().and_then(|name| vm::run(name, &words)).unwrap_or_else(|| {
+        eprintln!("usage: qubes-vm PROGRAM [ARGUMENT...], PROGRAM one of: {}", vm::PROGRAMS.join(" "));
+        2
+    })
 }
 
 fn is_program(name: &OsStr) -> bool {

@@ -26,30 +26,12 @@ pub(super) fn exec_floor() -> Result<Vec<Figure>, Failure> {
 
 /// The hand-over alone: from the exec of the service executable to the first byte at the service in the disposable.
 pub(super) fn hand_over(site: &mut Site) -> Result<Vec<Figure>, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::trouble("measure", "the hand-over", error);
     let (mut to_claim, mut connects, mut firsts) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..HAND_OVERS {
-        site.wait_until_settled()?;
-        site.forget_events();
-        let begun = os::monotonic_ns();
-        let mut service = site
-            .service("qubes.OpenInVM", "dispvm")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(&error))?;
-        if let Some(mut input) = service.stdin.take() {
-            input.write_all(b"x").map_err(|error| failed(&error))?;
-        }
-        let output = service.wait_with_output().map_err(|error| failed(&error))?;
-        if !output.status.success() {
-            return Err(failed(&format!("the service ended with {}", output.status)));
-        }
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let first = text.split(' ').next().and_then(|word| word.parse::<u64>().ok());
+        let (begun, said) = one(site)?;
+        let first = said.split(' ').next().and_then(|word| word.parse::<u64>().ok());
         firsts.push(first.ok_or_else(|| failed(&"the probe said nothing"))? - begun);
-        let events = site.events();
-        let at = |step: &str| events.iter().find(|event| event.step == step).map(|event: &Event| event.at_ns);
+        let at = times(site);
         if let (Some(claimed), Some(woken), Some(connected)) = (at("claimed"), at("woken"), at("connected")) {
             to_claim.push(claimed - begun);
             connects.push(connected - woken);
@@ -62,11 +44,54 @@ pub(super) fn hand_over(site: &mut Site) -> Result<Vec<Figure>, Failure> {
     ])
 }
 
+/// From the claim, which says which domain is to wake, to the connection with what it runs.
+pub(super) fn wake_connect(site: &mut Site, rounds: usize) -> Result<Vec<Figure>, Failure> {
+    let mut wakes = Vec::new();
+    for _ in 0..rounds {
+        one(site)?;
+        let at = times(site);
+        if let (Some(claimed), Some(connected)) = (at("claimed"), at("connected")) {
+            wakes.push(connected - claimed);
+        }
+    }
+    Ok(vec![Figure::of_times("wake_connect", Some("xl_unpause"), wakes)])
+}
+
+/// One hand-over: when it began, and what the probe said.
+fn one(site: &mut Site) -> Result<(u64, String), Failure> {
+    site.wait_until_settled()?;
+    site.forget_events();
+    let begun = os::monotonic_ns();
+    let mut service = site
+        .service("qubes.OpenInVM", "dispvm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(&error))?;
+    if let Some(mut input) = service.stdin.take() {
+        input.write_all(b"x").map_err(|error| failed(&error))?;
+    }
+    let output = service.wait_with_output().map_err(|error| failed(&error))?;
+    if !output.status.success() {
+        return Err(failed(&format!("the service ended with {}", output.status)));
+    }
+    Ok((begun, String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+/// When each step of the last call was.
+fn times(site: &mut Site) -> impl Fn(&str) -> Option<u64> {
+    let events = site.events();
+    move |step| events.iter().find(|event| event.step == step).map(|event: &Event| event.at_ns)
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Failure {
+    Failure::trouble("measure", "the hand-over", error)
+}
+
 /// Whole calls from qrexec-client-vm on: to a qube that runs, and to a disposable that waits.
-pub(super) fn warm(site: &mut Site) -> Result<Vec<Figure>, Failure> {
-    site.start_running_qube()?;
+pub(super) fn warm(site: &mut Site, calls: usize) -> Result<Vec<Figure>, Failure> {
     let (mut running, mut preloaded) = (Vec::new(), Vec::new());
-    for _ in 0..CALLS {
+    for _ in 0..calls {
         site.wait_until_settled()?;
         running.extend(site.call("running", "bench.Probe", 1)?);
         site.wait_until_settled()?;
@@ -79,9 +104,9 @@ pub(super) fn warm(site: &mut Site) -> Result<Vec<Figure>, Failure> {
 }
 
 /// Whole calls when no disposable waits.
-pub(super) fn cold(site: &mut Site) -> Result<Vec<Figure>, Failure> {
+pub(super) fn cold(site: &mut Site, calls: usize) -> Result<Vec<Figure>, Failure> {
     let mut times = Vec::new();
-    for _ in 0..COLD_CALLS {
+    for _ in 0..calls {
         times.extend(site.call("@dispvm", "qubes.OpenInVM", 1)?);
         site.wait_until_settled()?;
     }
@@ -91,5 +116,5 @@ pub(super) fn cold(site: &mut Site) -> Result<Vec<Figure>, Failure> {
 const EXECS: usize = 300;
 const PAUSE: Duration = Duration::from_millis(5);
 const HAND_OVERS: usize = 60;
-const CALLS: usize = 40;
-const COLD_CALLS: usize = 15;
+pub(super) const CALLS: usize = 40;
+pub(super) const COLD_CALLS: usize = 15;

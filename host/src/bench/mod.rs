@@ -15,6 +15,8 @@ mod site;
 mod snapshot;
 mod stream;
 mod trace;
+mod xen;
+mod xen_calls;
 
 pub(crate) use probe::{PROGRAMS, run as run_program};
 pub(crate) use queue::is_settled as queue_is_settled;
@@ -26,14 +28,7 @@ use std::io::Write;
 
 /// Measures and prints; `only` names figures, none means all.
 pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
-    if let Some(unknown) = only.iter().find(|name| !ALL.concat().contains(&name.as_str())) {
-        let known = ALL.concat().join(", ");
-        return Err(Failure::trouble(
-            "measure",
-            format!("\"{}\"", names::printable(unknown.as_bytes())),
-            format!("known: {known}"),
-        ));
-    }
+    check(only, &ALL.concat())?;
     let wanted =
         |names: &[&str]| only.is_empty() || names.iter().any(|name| only.iter().any(|one| one == name));
     let mut figures = Vec::new();
@@ -68,13 +63,14 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
             add(calls::hand_over(&mut site)?);
         }
         if wanted(WARM) {
-            add(calls::warm(&mut site)?);
+            site.start_running_qube()?;
+            add(calls::warm(&mut site, calls::CALLS)?);
         }
         if wanted(STREAM) {
             add(stream::stream(&mut site)?);
         }
         if wanted(SYSTEM_CALLS) {
-            add(trace::hand_over(&site)?);
+            add(trace::hand_over(&site, TRACED)?);
         }
         if wanted(IDLE) {
             add(keeper::idle(&site)?);
@@ -94,13 +90,34 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
     }
     if wanted(COLD) {
         let mut site = Site::open(0)?;
-        add(calls::cold(&mut site)?);
+        add(calls::cold(&mut site, calls::COLD_CALLS)?);
         site.close()?;
     }
     if !json {
         drop(std::io::stdout().write_all(figure::table(&figures).as_bytes()));
     }
     Ok(0)
+}
+
+/// The same on Xen, as far as it means something there.
+pub(crate) fn on_xen(json: bool, only: &[String]) -> Result<u8, Failure> {
+    check(only, xen::NAMES)?;
+    let mut figures = xen::figures()?;
+    figures.retain(|figure| only.is_empty() || only.iter().any(|name| name == figure.name));
+    let text = if json {
+        figures.iter().map(|figure| figure.to_json() + "\n").collect()
+    } else {
+        figure::table(&figures)
+    };
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    Ok(0)
+}
+
+fn check(only: &[String], known: &[&str]) -> Result<(), Failure> {
+    let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let known = known.join(", ");
+    let unknown = format!("\"{}\"", names::printable(unknown.as_bytes()));
+    Err(Failure::trouble("measure", unknown, format!("known: {known}")))
 }
 
 /// Set in the qubes of a bench.
@@ -113,7 +130,7 @@ const SNAPSHOT: &[&str] = &["snapshot_call", "snapshot_file"];
 const HAND_OVER: &[&str] = &["exec_to_claim", "connect", "first_byte"];
 const WARM: &[&str] = &["call_running", "call_preloaded"];
 const STREAM: &[&str] = &["stream_mib_s", "stream_relays_mib_s", "stream_floor_mib_s"];
-const SYSTEM_CALLS: &[&str] = &["handover_syscalls", "handover_fsyncs"];
+const SYSTEM_CALLS: &[&str] = &["handover_syscalls", "handover_fsyncs", "handover_switches"];
 const IDLE: &[&str] = &["keeper_wakeups"];
 const BURSTS: &[&str] = &["burst_cold_p95", "burst_warm_p95", "burst_warm_of_cold"];
 const MEMORY: &[&str] = &["keeper_rss"];
@@ -138,3 +155,5 @@ const ALL: &[&[&str]] = &[
 
 /// How many disposables wait when hand-outs are counted.
 const HANDOUT_DEPTH: usize = 24;
+/// How many hand-overs are counted.
+const TRACED: usize = 10;

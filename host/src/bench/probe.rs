@@ -21,6 +21,7 @@ pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
         "bench-relay" => relay(),
         // In dom0.
         "bench-count" => return Some(trace::count(words).unwrap_or(1)),
+        "bench-switches" => return Some(trace::switches(words).unwrap_or(1)),
         "bench-traced" => return Some(trace::traced(words).unwrap_or(1)),
         _ => return None,
     };

@@ -4,6 +4,7 @@ use super::queue::is_settled;
 use super::stream::rate;
 use crate::cli::Failure;
 use crate::cli::story::{Form, Story};
+use crate::xen::XenSettings;
 use crate::{DEFAULT_TEMPLATE, Host, HostConfig, Layout};
 use names::{DomId, QubeName, QubeRef};
 use qrexec::client::Client;
@@ -24,11 +25,13 @@ pub(super) struct Site {
     story: Story,
     template: QubeName,
     preload: usize,
+    /// Where dom0 finds vchans.
+    vchan: PathBuf,
 }
 
-/// A fresh directory below that of all hosts of this user.
+/// A fresh directory, in memory where there is such a place.
 pub(super) fn directory(what: &str) -> Result<PathBuf, Failure> {
-    let path = crate::cli::common_directory()?.join(format!("open-bench-{}-{what}", std::process::id()));
+    let path = crate::cli::directory_in_memory()?.join(format!("open-bench-{}-{what}", std::process::id()));
     std::fs::create_dir_all(&path).map_err(|error| Failure::trouble("make", path.display(), error))?;
     Ok(path)
 }
@@ -36,6 +39,11 @@ pub(super) fn directory(what: &str) -> Result<PathBuf, Failure> {
 impl Site {
     /// Starts it, with `work` running and `preload` disposables waiting.
     pub(super) fn open(preload: usize) -> Result<Self, Failure> {
+        Self::open_on(preload, None)
+    }
+
+    /// The same; with settings for Xen its qubes are domains.
+    pub(super) fn open_on(preload: usize, xen: Option<XenSettings>) -> Result<Self, Failure> {
         let state = directory(&format!("site-{preload}"))?;
         let failed =
             |error: &dyn std::fmt::Display| Failure::trouble("start a host in", state.display(), error);
@@ -46,22 +54,37 @@ impl Site {
             environment: vec![(super::VARIABLE.to_owned(), "1".to_owned())],
             story: Some(layout.story_socket()),
             services,
+            xen,
             policy: vec![("20-bench.policy".into(), "bench.Probe * @anyvm @anyvm allow\n".into())],
             ..HostConfig::new(layout.clone(), std::env::current_exe().map_err(|error| failed(&error))?)
         };
         let story = Story::listen(&layout.story_socket(), Form::Silent).map_err(|error| failed(&error))?;
+        let vchan = config.vchan();
         let host = Host::start(config).map_err(|error| failed(&error))?;
         host.start_qube("work").map_err(|error| failed(&error))?;
         let template = DEFAULT_TEMPLATE.parse().map_err(|error: names::NameError| failed(&error))?;
-        let site = Self { host, layout, story, template, preload };
-        let (admin, reference) = (site.admin(), QubeRef::Name(site.template.clone()));
-        for (feature, value) in
-            [("preload-dispvm-delay", REFILL_DELAY), ("preload-dispvm-max", &preload.to_string())]
-        {
-            admin.feature_set(&reference, feature, value).map_err(|error| failed(&error))?;
-        }
-        site.wait_until_settled()?;
+        let mut site = Self { host, layout, story, template, preload, vchan };
+        let delay = if site.is_on_xen() { XEN_REFILL_DELAY } else { REFILL_DELAY };
+        let reference = QubeRef::Name(site.template.clone());
+        site.admin()
+            .feature_set(&reference, "preload-dispvm-delay", delay)
+            .map_err(|error| failed(&error))?;
+        site.preload(preload)?;
         Ok(site)
+    }
+
+    /// Has so many disposables wait, and waits until they do.
+    pub(super) fn preload(&mut self, count: usize) -> Result<(), Failure> {
+        self.preload = count;
+        let reference = QubeRef::Name(self.template.clone());
+        self.admin()
+            .feature_set(&reference, "preload-dispvm-max", &count.to_string())
+            .map_err(|error| Failure::trouble("set", "how many disposables wait", error))?;
+        self.wait_until_settled()
+    }
+
+    pub(super) fn is_on_xen(&self) -> bool {
+        self.vchan == Path::new(vchan::Config::XEN)
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -88,14 +111,19 @@ impl Site {
     }
 
     fn wait_until_settled_of(&self, template: &QubeName, preload: usize) -> Result<(), Failure> {
-        let until = Instant::now() + SETTLE_LIMIT;
+        let limit = SETTLE_LIMIT * if self.is_on_xen() { 10 } else { 1 };
+        let until = Instant::now() + limit;
         while Instant::now() < until {
             if is_settled(&self.layout, template, preload) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        Err(Failure::trouble("wait for", "the queue", "it was not full within a minute"))
+        Err(Failure::trouble(
+            "wait for",
+            "the queue",
+            format!("it was not full within {} s", limit.as_secs()),
+        ))
     }
 
     /// The service executable as qrexec-daemon would start it for a call of `work`.
@@ -113,11 +141,17 @@ impl Site {
         command
     }
 
-    /// The same, its system calls counted (`bench-count`).
-    pub(super) fn counted_service(&self, result: &Path, service: &str, keyword: &str) -> Command {
+    /// The same, run by a program that counts (`bench-count`, `bench-switches`).
+    pub(super) fn counted_service(
+        &self,
+        counter: &str,
+        result: &Path,
+        service: &str,
+        keyword: &str,
+    ) -> Command {
         let plain = self.service(service, keyword);
         let mut command = Command::new(plain.get_program());
-        command.arg0("bench-count").arg(result).arg(plain.get_program()).arg(service).env_clear();
+        command.arg0(counter).arg(result).arg(plain.get_program()).arg(service).env_clear();
         command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command
     }
@@ -189,7 +223,7 @@ impl Site {
 
     fn in_work(&self, words: &[&str]) -> Result<String, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::trouble("run in work", words.join(" "), error);
-        let vchan = vchan::Config { dir: self.layout.vchan(), own: DomId::DOM0 };
+        let vchan = vchan::Config { dir: self.vchan.clone(), own: DomId::DOM0 };
         let client = Client { socket_dir: self.layout.run(), vchan };
         let command = format!("DEFAULT:QUBESRPC qubes.VMExec+{} dom0", vm::vmexec::encode(words));
         let (mut ours, theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
@@ -199,7 +233,7 @@ impl Site {
         let call = client.start("work", &command).map_err(|error| failed(&error))?;
         let connected = call.connect().map_err(|error| failed(&error))?;
         let report = connected
-            .run(None, OwnedFd::from(theirs), errors, &Options::default())
+            .run(None, OwnedFd::from(theirs), errors.into(), &Options::default())
             .map_err(|error| failed(&error))?;
         if report.end != CallEnd::Exit(0) {
             return Err(failed(&format!("{:?}", report.end)));
@@ -213,3 +247,5 @@ impl Site {
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// Seconds. As in everyday use, a refill does not compete with the call that made it necessary.
 const REFILL_DELAY: &str = "0.2";
+/// A call takes longer there, above all where all is emulated.
+const XEN_REFILL_DELAY: &str = "4";

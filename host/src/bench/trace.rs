@@ -2,10 +2,12 @@
 
 use super::figure::Figure;
 use super::site::Site;
+use super::xen_calls::{Call, XenCalls};
 use crate::cli::Failure;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -16,39 +18,69 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 /// How many system calls one hand-over makes, from the exec of the service executable to its end, and how many of those
-/// wait for a disk. None does (promise P6).
-pub(super) fn hand_over(site: &Site) -> Result<Vec<Figure>, Failure> {
-    let (mut all, mut syncs) = (Vec::new(), Vec::new());
-    let result = site.layout().state().join("system-calls");
-    for _ in 0..HAND_OVERS {
-        site.wait_until_settled()?;
-        let counted = || -> io::Result<(f64, f64)> {
-            let status = site
-                .counted_service(&result, "qubes.OpenInVM", "dispvm")
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .status()?;
-            let text = std::fs::read_to_string(&result)?;
-            let mut numbers = text.split_whitespace().map(str::parse::<f64>);
-            match (status.success(), numbers.next(), numbers.next()) {
-                (true, Some(Ok(all)), Some(Ok(syncs))) => Ok((all, syncs)),
-                _ => Err(io::Error::other(format!("the traced service ended with {status}"))),
-            }
-        };
-        let (calls, waits) =
-            counted().map_err(|error| Failure::trouble("count", "the system calls of a hand-over", error))?;
-        all.push(calls);
-        syncs.push(waits);
+/// wait for a disk: none does (promise P6). How often the kernel takes a CPU from it or gives it one. On Xen: hypercalls,
+/// and requests to xenstore.
+pub(super) fn hand_over(site: &Site, rounds: usize) -> Result<Vec<Figure>, Failure> {
+    let mut columns: [Vec<f64>; 4] = Default::default();
+    let mut switches = Vec::new();
+    for _ in 0..rounds {
+        for (value, column) in numbers(site, "bench-count")?.into_iter().zip(&mut columns) {
+            column.push(value);
+        }
+        // Not in the same run: each stop for the count is a switch.
+        switches.extend(numbers(site, "bench-switches")?);
     }
-    Ok(vec![
-        Figure::of("handover_syscalls", "calls", None, all),
-        Figure::of("handover_fsyncs", "calls", None, syncs),
-    ])
+    let [all, syncs, privcmd, xenstore] = columns;
+    let figure = |name, values| Figure::of(name, "", None, values);
+    let mut figures = vec![
+        figure("handover_syscalls", all),
+        figure("handover_fsyncs", syncs),
+        figure("handover_switches", switches),
+    ];
+    if site.is_on_xen() {
+        figures.extend([figure("handover_privcmd", privcmd), figure("handover_xenstore", xenstore)]);
+    }
+    Ok(figures)
+}
+
+/// What one of the counting programs counts of one hand-over.
+fn numbers(site: &Site, counter: &str) -> Result<Vec<f64>, Failure> {
+    site.wait_until_settled()?;
+    let result = site.layout().state().join("counted");
+    let counted = || -> io::Result<Vec<f64>> {
+        let status = site
+            .counted_service(counter, &result, "qubes.OpenInVM", "dispvm")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?;
+        let text = std::fs::read_to_string(&result)?;
+        let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        if status.success() && !numbers.is_empty() {
+            Ok(numbers)
+        } else {
+            Err(io::Error::other(format!("the counted service ended with {status}")))
+        }
+    };
+    counted().map_err(|error| Failure::trouble("count", "what a hand-over does", error))
+}
+
+/// `bench-switches RESULT PROGRAM ARG0 [ARGUMENT…]`: runs a program as `bench-count` does. Writes to RESULT how often it
+/// was switched to or from, with all its threads.
+pub(super) fn switches(words: &[OsString]) -> io::Result<u8> {
+    let [result, program, name, arguments @ ..] = words else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let status = Command::new(program).arg0(name).args(arguments).status()?;
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let all = usage.voluntary_context_switches() + usage.involuntary_context_switches();
+    std::fs::write(result, format!("{all}\n"))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
 /// `bench-count RESULT PROGRAM ARG0 [ARGUMENT…]`: runs a program with the standard streams and the environment of this
-/// one. Writes `CALLS SYNCS` to RESULT: how many system calls it made, with all its threads and children, and how many
-/// of them wait for a disk. Its exit code is the program's.
+/// one. Writes `CALLS SYNCS PRIVCMD XENSTORE` to RESULT: how many system calls it made, with all its threads and children,
+/// how many of them wait for a disk, how many are hypercalls, and how many requests it sent to xenstore. Its exit code is
+/// the program's.
 pub(super) fn count(words: &[OsString]) -> io::Result<u8> {
     let Some((result, words)) = words.split_first() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let child = Command::new(std::env::current_exe()?).arg0("bench-traced").args(words).spawn()?;
@@ -61,7 +93,10 @@ pub(super) fn count(words: &[OsString]) -> io::Result<u8> {
     ptrace::setoptions(main, options | follow)?;
     ptrace::syscall(main, None)?;
     let counted = Counts::follow(main)?;
-    std::fs::write(result, format!("{} {}\n", counted.all, counted.syncs))?;
+    std::fs::write(
+        result,
+        format!("{} {} {} {}\n", counted.all, counted.syncs, counted.xen.privcmd, counted.xen.xenstore),
+    )?;
     Ok(counted.exit)
 }
 
@@ -77,6 +112,7 @@ pub(super) fn traced(words: &[OsString]) -> io::Result<u8> {
 struct Counts {
     all: usize,
     syncs: usize,
+    xen: XenCalls,
     exit: u8,
     /// Whether the program itself runs, no longer what starts it.
     begun: bool,
@@ -124,10 +160,11 @@ impl Counts {
         if !self.inside.insert(thread) {
             self.inside.remove(&thread);
         } else if self.begun {
-            let text = std::fs::read_to_string(format!("/proc/{thread}/syscall"))?;
-            let number = text.split(' ').next().and_then(|word| word.parse::<i64>().ok());
             self.all += 1;
-            self.syncs += usize::from(number.is_some_and(|number| WAIT_FOR_DISK.contains(&number)));
+            if let Some(call) = Call::of(thread)? {
+                self.syncs += usize::from(WAIT_FOR_DISK.contains(&call.number));
+                self.xen.note(thread, call)?;
+            }
         }
         Ok(())
     }
@@ -141,4 +178,3 @@ const WAIT_FOR_DISK: [i64; 6] = [
     libc::SYS_sync_file_range,
     libc::SYS_msync,
 ];
-const HAND_OVERS: usize = 10;

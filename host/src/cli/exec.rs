@@ -72,7 +72,7 @@ pub(super) fn run(
     let client = Client { socket_dir: layout.run(), vchan };
     let call = client.start(qube.as_str(), &text).map_err(|error| failed(&error))?;
     let connected = call.connect().map_err(|error| failed(&error))?;
-    let report = connected.run(streams.input, streams.output, streams.errors, &Options::default());
+    let report = connected.run(streams.input, streams.output, streams.errors.into(), &Options::default());
     match report.map_err(|error| failed(&error))?.end {
         CallEnd::Exit(code) => Ok(u8::try_from(code).unwrap_or(255)),
         CallEnd::Lost => Err(failed(&"the qube ended before the command did")),

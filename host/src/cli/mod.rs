@@ -12,7 +12,7 @@ pub mod story;
 mod subject;
 
 pub use failure::Failure;
-pub(crate) use place::common as common_directory;
+pub(crate) use place::in_memory as directory_in_memory;
 
 use options::{Command, UsageError};
 use std::ffi::OsString;
@@ -26,7 +26,8 @@ pub fn main(words: &[OsString]) -> u8 {
         Ok(Command::Serve(settings)) => serve::serve(&settings),
         Ok(Command::Exec { state, qube, command }) => exec::exec(state.as_deref(), &qube, &command),
         Ok(Command::Ls { state, json }) => ls::ls(state.as_deref(), json),
-        Ok(Command::Bench { json, only }) => crate::bench::bench(json, &only),
+        Ok(Command::Bench { json, only, xen: false }) => crate::bench::bench(json, &only),
+        Ok(Command::Bench { json, only, xen: true }) => crate::bench::on_xen(json, &only),
         Ok(Command::Help) => {
             drop(std::io::stdout().write_all(options::HELP.as_bytes()));
             Ok(0)

@@ -33,6 +33,8 @@ pub enum Command {
         json: bool,
         /// `--only`
         only: Vec<String>,
+        /// `--hypervisor xen`: what can be counted on Xen.
+        xen: bool,
     },
     /// `help`, `--help`
     Help,
@@ -216,11 +218,12 @@ fn exec(words: &[OsString]) -> Result<Command, UsageError> {
 }
 
 fn bench(words: &[OsString]) -> Result<Command, UsageError> {
-    let (mut json, mut only) = (false, Vec::new());
+    let (mut json, mut only, mut xen) = (false, Vec::new(), false);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("--json") => json = true,
+            Some("--hypervisor") if words.next().is_some_and(|name| name == "xen") => xen = true,
             Some("--only") => {
                 let names =
                     words.next().ok_or_else(|| UsageError("--only needs names: --only claim,wake".into()))?;
@@ -229,7 +232,7 @@ fn bench(words: &[OsString]) -> Result<Command, UsageError> {
             _ => return Err(unexpected("bench", Some(word))),
         }
     }
-    Ok(Command::Bench { json, only })
+    Ok(Command::Bench { json, only, xen })
 }
 
 fn text(option: &str, value: &OsString) -> Result<String, UsageError> {
@@ -259,7 +262,7 @@ qubes-host: disposables of Qubes OS on any Linux machine
   qubes-host exec [--state DIR] QUBE -- COMMAND [ARGUMENT…]
                                           run a command in a qube of a running serve
   qubes-host ls [--state DIR] [--json]    list the qubes of a running serve
-  qubes-host bench [--json] [--only NAME,…]
+  qubes-host bench [--json] [--only NAME,…] [--hypervisor xen]
                                           measure, each figure beside its floor
 
 Options of open and serve:

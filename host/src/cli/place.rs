@@ -1,6 +1,7 @@
 //! Where a host lives when the user names no directory.
 
 use super::failure::Failure;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -36,13 +37,13 @@ pub(super) fn for_serve(named: Option<&Path>) -> Result<Place, Failure> {
 /// Directories of an earlier, killed `open` (or bench): their names say whose they are, and that process is gone. Those of
 /// living ones are not looked at: even a look at its lock could make a host that is just starting believe it is taken.
 pub(super) fn abandoned() -> Vec<PathBuf> {
-    let Ok(entries) = common().map(fs::read_dir) else { return Vec::new() };
+    let entries = [common(), in_memory()].into_iter().flatten().map(fs::read_dir);
     let is_abandoned = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let owner = name.strip_prefix("open-").and_then(owner);
         owner.is_some_and(|pid| os::process::ProcessId::of(pid).is_none())
     };
-    entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_abandoned).collect()
+    entries.flatten().flatten().flatten().map(|entry| entry.path()).filter(is_abandoned).collect()
 }
 
 /// The first number in the rest of a directory's name.
@@ -52,24 +53,67 @@ fn owner(rest: &str) -> Option<i32> {
 
 /// On disk, not in /tmp, which may be small and in memory: files of any size pass through disposables.
 pub(crate) fn common() -> Result<PathBuf, Failure> {
+    ours_in(Path::new("/var/tmp"))
+}
+
+/// For a bench: in memory, as /run is in dom0, so that no disk is measured; on disk where there is no such place.
+pub(crate) fn in_memory() -> Result<PathBuf, Failure> {
+    let memory = Path::new("/dev/shm");
+    match statfs(memory) {
+        Ok(found) if found.filesystem_type() == TMPFS_MAGIC => ours_in(memory),
+        _ => common(),
+    }
+}
+
+fn ours_in(parent: &Path) -> Result<PathBuf, Failure> {
     let user = nix::unistd::geteuid().as_raw();
-    let path = PathBuf::from(format!("/var/tmp/qubes-host-{user}"));
+    let path = parent.join(format!("qubes-host-{user}"));
+    ours_alone(&path, user)?;
+    Ok(path)
+}
+
+/// Makes the directory, or sees that the one which is there is the user's and nobody else's.
+fn ours_alone(path: &Path, user: u32) -> Result<(), Failure> {
     let failed = |cause: String| Failure::trouble("use the directory", path.display(), cause);
-    match DirBuilder::new().mode(0o700).create(&path) {
-        Ok(()) => return Ok(path),
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(format!("{error}; name another with --state DIR"))),
     }
-    // Anybody may write to /var/tmp: what lies there must be ours alone.
-    let found = fs::symlink_metadata(&path).map_err(|error| failed(error.to_string()))?;
+    // Anybody may write to its parent: what lies there must be ours alone.
+    let found = fs::symlink_metadata(path).map_err(|error| failed(error.to_string()))?;
     if !found.is_dir() || found.uid() != user || found.mode() & 0o077 != 0 {
         return Err(failed(
             "it is not a directory of yours alone; remove it or name another with --state DIR".into(),
         ));
     }
-    Ok(path)
+    Ok(())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::trouble("use the directory", path.display(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_directory_that_somebody_else_planted_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let user = nix::unistd::geteuid().as_raw();
+        let at = |name: &str| directory.path().join(name);
+        ours_alone(&at("new"), user).unwrap();
+        ours_alone(&at("new"), user).unwrap();
+        assert!(ours_alone(&at("new"), user + 1).is_err());
+        fs::set_permissions(at("new"), Permissions::from_mode(0o750)).unwrap();
+        assert!(ours_alone(&at("new"), user).is_err());
+        fs::set_permissions(at("new"), Permissions::from_mode(0o700)).unwrap();
+        symlink(at("new"), at("link")).unwrap();
+        assert!(ours_alone(&at("link"), user).is_err());
+        fs::write(at("file"), "").unwrap();
+        assert!(ours_alone(&at("file"), user).is_err());
+    }
 }

@@ -172,6 +172,7 @@ fn show(text: &str) {
 }
 
 fn receive(socket: &UnixDatagram, events: &Sender<Event>) {
+    os::scheduling::let_others_go_first();
     let mut datagram = vec![0; 64 * 1024];
     while let Ok(length) = socket.recv(&mut datagram) {
         let event = datagram.get(..length).and_then(Event::from_json);

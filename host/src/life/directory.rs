@@ -64,6 +64,7 @@ impl Removals {
     pub(crate) fn start() -> io::Result<Self> {
         let (sender, receiver) = channel::<PathBuf>();
         let work = move || {
+            os::scheduling::let_others_go_first();
             for path in receiver {
                 if let Err(error) = remove_tree(&path) {
                     log::error!("{}: {error}", path.display());

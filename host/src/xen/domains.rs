@@ -4,7 +4,7 @@ use super::images::Images;
 use super::records::Records;
 use super::{XenSettings, toolstack};
 use crate::layout::Layout;
-use hypervisor::{DomainInfo, Hypervisor, HypervisorError, Machine};
+use hypervisor::{Hypervisor, HypervisorError, Machine};
 use names::{DomId, QubeName, Uuid};
 use std::collections::BTreeMap;
 use std::io;
@@ -67,9 +67,8 @@ impl Domains {
         );
         let configuration = self.records.write(name, uuid, &text)?;
         let made = toolstack::create(&configuration).and_then(|()| {
-            let domid = toolstack::domid(name).ok_or_else(|| "xl made no domain".to_owned())?;
-            self.identify(domid, uuid)?;
-            Ok(domid)
+            let found = self.machine.domain_of(uuid).map_err(|error| error.to_string())?;
+            found.ok_or_else(|| "xl made no domain".to_owned())
         });
         match &made {
             Ok(domid) => drop(self.living().insert(*domid, (name.clone(), uuid))),
@@ -82,14 +81,6 @@ impl Domains {
         made
     }
 
-    /// Whether the number is that of the domain with this identity.
-    fn identify(&self, domid: DomId, uuid: Uuid) -> Result<(), String> {
-        match self.machine.info(domid).map_err(|error| error.to_string())? {
-            Some(info) if info.uuid == uuid => Ok(()),
-            _ => Err(format!("domain {domid} is another one")),
-        }
-    }
-
     /// Ends a domain of this host and removes all that Xen and xenstore have of it.
     ///
     /// # Errors
@@ -97,12 +88,11 @@ impl Domains {
     pub(crate) fn destroy(&self, domid: DomId) -> Result<(), HypervisorError> {
         let found = self.living().get(&domid).cloned();
         let (name, uuid) = found.ok_or(HypervisorError::NoSuchDomain(domid))?;
-        let is_ours = || Ok(self.machine.info(domid)?.is_some_and(|info| info.uuid == uuid));
-        if is_ours()? {
+        let is_there = || Ok(self.machine.domain_of(uuid)? == Some(domid));
+        if is_there()? {
             if let Err(error) = toolstack::destroy(domid) {
                 // Another destroy of the same domain may have been faster.
-                let still = self.machine.info(domid)?;
-                if still.is_some_and(|info| info.uuid == uuid && !info.dying) {
+                if is_there()? {
                     return Err(HypervisorError::Setup(domid, error));
                 }
             }
@@ -159,22 +149,24 @@ pub(crate) fn sweep(layout: &Layout) -> Result<(), String> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
 }
 
-/// Destroys the domain that a record tells of, if it is still that one; whether it was there.
+/// Destroys the domain that a record tells of, however much of it was made; whether it was there. The name tells nothing:
+/// it may be somebody else's by now.
 fn clear(machine: &Machine, records: &Records, name: &QubeName) -> Result<bool, String> {
     // Without one the host was killed while it wrote: nothing was made yet.
     let Some(uuid) = records.uuid(name) else { return Ok(false) };
-    let found = toolstack::domid(name);
-    let Some(domid) = found.filter(|domid| is_it(machine.info(*domid), uuid)) else {
+    let find = || machine.domain_of(uuid).map_err(|error| error.to_string());
+    let Some(domid) = find()? else {
         records.remove(name);
         return Ok(false);
     };
-    toolstack::destroy(domid)?;
+    if let Err(error) = toolstack::destroy(domid) {
+        // The earlier host's own may have been under way.
+        if find()?.is_some() {
+            return Err(error);
+        }
+    }
     forget(records, name, domid);
     Ok(true)
-}
-
-fn is_it(info: Result<Option<DomainInfo>, HypervisorError>, uuid: Uuid) -> bool {
-    matches!(info, Ok(Some(info)) if info.uuid == uuid)
 }
 
 /// What dom0's side of vchans has in xenstore goes with the domain.

@@ -1,6 +1,6 @@
 //! `xl`, Xen's own toolstack, as a program.
 
-use names::{DomId, QubeName};
+use names::DomId;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::Read;
@@ -11,52 +11,45 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Makes a domain, running.
+/// Makes a domain, running. Should this process die meanwhile, `xl` dies with it and leaves what it has made so far: a
+/// later host finds that by its identity, as it would not find what an `xl` that lives on makes later (promise P5).
 ///
 /// # Errors
 /// What `xl` said, with a remedy where there is one.
 pub(super) fn create(configuration: &Path) -> Result<(), String> {
     // -e: no process of xl stays to wait for the domain's end; this host does.
     let path = configuration.to_string_lossy();
-    run(&["create", "-e", "-q", &path]).map(drop).map_err(|text| with_remedy(&text))
+    run(&["create", "-e", "-q", &path], os::leash::end_with_parent).map_err(|text| with_remedy(&text))
 }
 
-/// The number of a domain; `None` when there is none of this name.
-pub(super) fn domid(name: &QubeName) -> Option<DomId> {
-    run(&["domid", name.as_str()]).ok()?.trim().parse().ok()
-}
-
-/// Ends a domain and removes what xenstore has of it.
+/// Ends a domain and removes what xenstore has of it. What was begun is brought to its end even when this process dies.
 ///
 /// # Errors
 /// What `xl` said.
 pub(super) fn destroy(domid: DomId) -> Result<(), String> {
-    run(&["destroy", &domid.to_string()]).map(drop)
+    run(&["destroy", &domid.to_string()], |_| {})
 }
 
-/// What `xl` printed, or what it complained of.
-fn run(words: &[&str]) -> Result<String, String> {
-    let mut child = Command::new("xl")
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // A group of its own: Ctrl-C on the terminal is for the host.
-        .process_group(0)
+/// Runs it to its end; what it complained of.
+fn run(words: &[&str], prepare: impl FnOnce(&mut Command)) -> Result<(), String> {
+    let mut command = Command::new("xl");
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // A group of its own: Ctrl-C on the terminal is for the host.
+    command.process_group(0);
+    prepare(&mut command);
+    let mut child = command
         .spawn()
         .map_err(|error| format!("cannot run xl ({error}); install Xen's tools (Debian: xen-utils)"))?;
     let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
-    let (mut output, mut errors) = (child.stdout.take(), child.stderr.take());
+    let mut errors = child.stderr.take();
     let (done, is_done) = channel();
     thread::spawn(move || {
-        let (mut text, mut complaint) = (Vec::new(), Vec::new());
-        // The complaint may be long, the output is a number: neither fills its pipe unread.
+        let mut complaint = Vec::new();
         drop(errors.as_mut().map(|pipe| pipe.read_to_end(&mut complaint)));
-        drop(output.as_mut().map(|pipe| pipe.read_to_end(&mut text)));
-        drop(done.send((text, complaint)));
+        drop(done.send(complaint));
     });
-    let (text, complaint) = match is_done.recv_timeout(PATIENCE) {
-        Ok(texts) => texts,
+    let complaint = match is_done.recv_timeout(PATIENCE) {
+        Ok(complaint) => complaint,
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             let _: nix::Result<()> = killpg(Pid::from_raw(pid), Signal::SIGKILL);
             drop(child.wait());
@@ -65,7 +58,7 @@ fn run(words: &[&str]) -> Result<String, String> {
     };
     let status = child.wait().map_err(|error| format!("waiting for xl: {error}"))?;
     if status.success() {
-        return Ok(String::from_utf8_lossy(&text).into_owned());
+        return Ok(());
     }
     let lines = String::from_utf8_lossy(&complaint).lines().map(str::trim).collect::<Vec<_>>().join("; ");
     Err(format!("xl {}: {}", words.first().unwrap_or(&""), names::printable(lines.as_bytes())))

@@ -203,15 +203,12 @@ impl Client {
         self.order("admin.vm.tag.Set", tag.as_str(), qube, b"")
     }
 
-    /// Gives a qube several tags: all is asked before the first answer is waited for.
+    /// Asks to give a qube a tag and leaves the caller something to do until it has it, which [`Asked::answer`] tells.
     ///
     /// # Errors
-    /// See [`AdminError`]: the first trouble; the other tags may have been given.
-    pub fn tags_set(&self, qube: &QubeRef, tags: &[Tag]) -> Result<(), AdminError> {
-        let dest = qube.to_string();
-        let ask = |tag: &Tag| self.ask("admin.vm.tag.Set", tag.as_str(), &dest, b"");
-        let asked: Vec<Asked> = tags.iter().map(ask).collect::<Result<_, _>>()?;
-        asked.into_iter().try_for_each(|asked| asked.answer().map(drop))
+    /// See [`AdminError`].
+    pub fn ask_tag_set(&self, qube: &QubeRef, tag: &Tag) -> Result<Asked, AdminError> {
+        self.ask("admin.vm.tag.Set", tag.as_str(), &qube.to_string(), b"")
     }
 
     /// Takes a tag from a qube.

@@ -1,6 +1,7 @@
 //! The configuration file, `/etc/qubes/dispvm.toml`.
 
 use crate::error::CallError;
+use hypervisor::Machine;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::{Table, Value};
@@ -19,9 +20,9 @@ pub struct Config {
     pub qubesd_internal_socket: PathBuf,
     /// `qrexec-socket-directory`: sockets of the qrexec daemons.
     pub qrexec_sockets: PathBuf,
-    /// `vchan-directory`: sockets of the socket transport; `/dev/xen` for libxenvchan.
+    /// `vchan-directory`: `/dev/xen`, the default, for libxenvchan; else where the sockets of the socket transport are.
     pub vchan_directory: PathBuf,
-    /// `domains`: the registry of the local hypervisor; `/proc/xen` for Xen.
+    /// `domains`: `/proc/xen`, the default, for Xen; else the registry of the local hypervisor.
     pub domains: PathBuf,
     /// `qmemman-socket`: where memory is squeezed out of a disposable before its pause; not there: Xen is asked.
     pub qmemman_socket: PathBuf,
@@ -61,8 +62,8 @@ impl Default for Config {
             qubesd_socket: "/run/qubesd.sock".into(),
             qubesd_internal_socket: "/run/qubesd.internal.sock".into(),
             qrexec_sockets: "/run/qubes".into(),
-            vchan_directory: "/run/vchan".into(),
-            domains: "/run/qubes/domains".into(),
+            vchan_directory: "/dev/xen".into(),
+            domains: Machine::XEN.into(),
             qmemman_socket: "/run/qubes/qmemman.sock".into(),
             available_memory: "/run/qubes/qmemman-avail-mem".into(),
             calls_per_source: 16,

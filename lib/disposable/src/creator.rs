@@ -5,7 +5,7 @@
 //! another qube; so its length is limited, and each of its calls counts for the qube at its beginning too.
 
 use crate::error::CallError;
-use admin::{AdminError, Client};
+use admin::{AdminError, Asked, Client};
 use names::{QubeName, QubeRef, Tag, Uuid};
 use policy::{QubeInfo, SystemInfo};
 
@@ -85,12 +85,40 @@ fn tagged<'a>(info: &'a QubeInfo, prefix: &'a str) -> impl Iterator<Item = &'a s
     info.tags.iter().filter_map(move |tag| tag.strip_prefix(prefix))
 }
 
+/// The tags of a creator on their way to a disposable: all are asked for before the first answer is waited for.
+#[derive(Debug)]
+pub struct Tagging(Vec<Asked>);
+
+impl Tagging {
+    /// Asks qubesd for the tags.
+    ///
+    /// # Errors
+    /// It cannot be asked; the disposable is then not to be handed over.
+    pub fn begin(admin: &Client, disposable: Uuid, creator: &Creator) -> Result<Self, AdminError> {
+        let disposable = QubeRef::Uuid(disposable);
+        creator
+            .tags()
+            .iter()
+            .map(|tag| admin.ask_tag_set(&disposable, tag))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Waits until the disposable has them all.
+    ///
+    /// # Errors
+    /// What qubesd said; the disposable is then not to be handed over.
+    pub fn finish(self) -> Result<(), AdminError> {
+        self.0.into_iter().try_for_each(|asked| asked.answer().map(drop))
+    }
+}
+
 /// Gives a disposable the tags of its creator.
 ///
 /// # Errors
-/// What qubesd said; the disposable is then not to be handed over.
+/// As [`Tagging`].
 pub fn set_tags(admin: &Client, disposable: Uuid, creator: &Creator) -> Result<(), AdminError> {
-    admin.tags_set(&QubeRef::Uuid(disposable), &creator.tags())
+    Tagging::begin(admin, disposable, creator)?.finish()
 }
 
 #[cfg(test)]

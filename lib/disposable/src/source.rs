@@ -8,7 +8,8 @@ use names::QubeName;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// How many calls one qube may have; 0 is any number.
@@ -74,9 +75,9 @@ fn take_slot(directory: &Path, slots: usize) -> io::Result<Option<Flock<File>>> 
 /// Whether the call may begin; then its time is noted. Under a lock of microseconds.
 fn note_begun(directory: &Path, most: usize, now: u64) -> io::Result<bool> {
     let file = open(&directory.join("begun"))?;
-    let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    let file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     let mut text = String::new();
-    Read::take(&mut *file, LONGEST).read_to_string(&mut text)?;
+    Read::take(&*file, LONGEST).read_to_string(&mut text)?;
     // Times after now are of another boot.
     let recent = |time: &u64| *time <= now && now - *time < MINUTE;
     let mut times: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).filter(recent).collect();
@@ -84,10 +85,15 @@ fn note_begun(directory: &Path, most: usize, now: u64) -> io::Result<bool> {
         return Ok(false);
     }
     times.push(now);
+    let was = text.len();
     let text: String = times.iter().map(|time| format!("{time}\n")).collect();
-    file.set_len(0)?;
-    file.seek(SeekFrom::Start(0))?;
-    file.write_all(text.as_bytes())?;
+    // Written over and then cut, never emptied first: ext4 takes a file that was emptied for one that is being replaced,
+    // and writes it to the disk when it is closed (auto_da_alloc, ext4(5)). Whoever dies between the two leaves times that
+    // are counted twice.
+    file.write_all_at(text.as_bytes(), 0)?;
+    if text.len() < was {
+        file.set_len(text.len() as u64)?;
+    }
     Ok(true)
 }
 

@@ -6,17 +6,23 @@ use hypervisor::{DomainInfo, Hypervisor};
 use os::process::ProcessId;
 use std::time::Duration;
 
-/// What became of the attempt to take a preloaded disposable.
+/// What became of the attempt to take a preloaded disposable, and what was prepared for it.
 #[derive(Debug)]
-pub struct Taken<'a> {
+pub struct Taken<'a, P = ()> {
     /// The running disposable; `None` when no usable one was ready.
-    pub disposable: Option<Claimed<'a>>,
+    pub disposable: Option<(Claimed<'a>, P)>,
     /// Why others were passed over, one sentence each; they are on their way to be destroyed.
     pub passed_over: Vec<String>,
     /// When the claim was done and when the wake-up was, in nanoseconds of `CLOCK_MONOTONIC`.
     pub claimed_ns: u64,
     /// See `claimed_ns`.
     pub woken_ns: u64,
+}
+
+impl<P> Taken<'_, P> {
+    const fn none() -> Self {
+        Self { disposable: None, passed_over: Vec::new(), claimed_ns: 0, woken_ns: 0 }
+    }
 }
 
 /// Takes entries, oldest first, until one is what it says it is and has woken (promises P1 to P3).
@@ -27,26 +33,26 @@ pub fn take<'a>(queue: &'a Queue, hypervisor: &dyn Hypervisor) -> Result<Taken<'
     take_from(queue, hypervisor, &|_| Ok(()), None)
 }
 
-/// As [`take`]; `prepare` is done to each claimed entry before its wake-up, for example giving it the tags of its creator
-/// ([`crate::creator`]). One that cannot be prepared is passed over.
+/// As [`take`]; `prepare` is done for each disposable that was claimed and verified, before its wake-up: it is given the
+/// tags of its creator, for example ([`crate::creator`]). One that cannot be prepared is passed over.
 ///
 /// # Errors
 /// As [`take`].
-pub fn take_prepared<'a>(
+pub fn take_prepared<'a, P>(
     queue: &'a Queue,
     hypervisor: &dyn Hypervisor,
-    prepare: &dyn Fn(&Entry) -> Result<(), String>,
-) -> Result<Taken<'a>, LockError> {
+    prepare: &dyn Fn(&Entry) -> Result<P, String>,
+) -> Result<Taken<'a, P>, LockError> {
     take_from(queue, hypervisor, prepare, None)
 }
 
-fn take_from<'a>(
+fn take_from<'a, P>(
     queue: &'a Queue,
     hypervisor: &dyn Hypervisor,
-    prepare: &dyn Fn(&Entry) -> Result<(), String>,
+    prepare: &dyn Fn(&Entry) -> Result<P, String>,
     mut first: Option<Claim<'a>>,
-) -> Result<Taken<'a>, LockError> {
-    let mut taken = Taken { disposable: None, passed_over: Vec::new(), claimed_ns: 0, woken_ns: 0 };
+) -> Result<Taken<'a, P>, LockError> {
+    let mut taken = Taken::none();
     let claimer = ProcessId::own();
     loop {
         let claim = match first.take() {
@@ -60,10 +66,10 @@ fn take_from<'a>(
             .map(|entry| format!("{} was passed over: {}", entry.name, entry.reason));
         taken.passed_over.extend(reasons);
         let Some(claimed) = claim.claimed else { return Ok(taken) };
-        match prepare(claimed.entry()).and_then(|()| wake(claimed.entry(), hypervisor)) {
-            Ok(()) => {
+        match wake(claimed.entry(), hypervisor, prepare) {
+            Ok(prepared) => {
                 taken.woken_ns = os::monotonic_ns();
-                taken.disposable = Some(claimed);
+                taken.disposable = Some((claimed, prepared));
                 return Ok(taken);
             }
             // Dropping the claim sends the disposable to be destroyed; it never returns to the queue.
@@ -82,7 +88,7 @@ pub fn await_reserved<'a>(
     hypervisor: &dyn Hypervisor,
     bound: Duration,
 ) -> Result<Taken<'a>, LockError> {
-    let mut taken = Taken { disposable: None, passed_over: Vec::new(), claimed_ns: 0, woken_ns: 0 };
+    let mut taken = Taken::none();
     let claimer = ProcessId::own();
     let reserved = match queue.claim_or_reserve(claimer)? {
         ClaimOrReserved::Reserved(reserved) => reserved,
@@ -101,7 +107,7 @@ pub fn await_reserved<'a>(
             match info.and_then(|info| verify_running(claimed.entry(), info.as_ref())) {
                 Ok(()) => {
                     taken.woken_ns = os::monotonic_ns();
-                    taken.disposable = Some(claimed);
+                    taken.disposable = Some((claimed, ()));
                 }
                 Err(reason) => {
                     taken.passed_over.push(format!("{} was passed over: {reason}", claimed.name()));
@@ -112,17 +118,22 @@ pub fn await_reserved<'a>(
     Ok(taken)
 }
 
-/// Verifies, wakes, and verifies that it is awake.
-fn wake(entry: &Entry, hypervisor: &dyn Hypervisor) -> Result<(), String> {
+/// Verifies, prepares, wakes, and verifies that it is awake.
+fn wake<P>(
+    entry: &Entry,
+    hypervisor: &dyn Hypervisor,
+    prepare: &dyn Fn(&Entry) -> Result<P, String>,
+) -> Result<P, String> {
     let look = || hypervisor.info(entry.domid).map_err(|error| error.to_string());
     verify(entry, look()?.as_ref())?;
+    let prepared = prepare(entry)?;
     hypervisor.unpause(entry.domid).map_err(|error| error.to_string())?;
     // Xen counts pauses: when somebody else paused it too, it sleeps on and would hang the call (design, P3).
     match look()? {
         Some(info) if info.paused => {
             Err("it is still paused after its wake-up: somebody else paused it too".into())
         }
-        Some(_) => Ok(()),
+        Some(_) => Ok(prepared),
         None => Err("it died when it was woken".into()),
     }
 }

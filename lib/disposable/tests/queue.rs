@@ -9,6 +9,8 @@ use disposable::queue::{KeeperLock, LockError, Place, Queue};
 use names::Generation;
 use os::process::ProcessId;
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 fn claim_name(queue: &Queue) -> Option<String> {
@@ -66,9 +68,8 @@ fn p2_an_entry_with_a_claimer_line_is_never_handed_out() {
     let queue = queue(root.path());
     fill(&queue, 0..2);
     let first = root.path().join("default-dvm/ready/000000000000");
-    let touched =
-        std::fs::read_to_string(&first).unwrap() + &Entry::claimer_line(ProcessId { pid: 1, start: 1 });
-    std::fs::write(&first, touched).unwrap();
+    let touched = fs::read_to_string(&first).unwrap() + &Entry::claimer_line(ProcessId { pid: 1, start: 1 });
+    fs::write(&first, touched).unwrap();
     let claim = queue.claim(ProcessId::own()).unwrap();
     assert_eq!(claim.claimed.as_ref().unwrap().name().as_str(), "disp1");
     assert_eq!(claim.discarded[0].name, "disp0");
@@ -117,7 +118,7 @@ fn p5_counters_lost_or_wrong_lose_no_entry() {
     let queue = queue(root.path());
     fill(&queue, 0..3);
     for wrong in ["", "garbage", "00000000000000000009 00000000000000000001\n"] {
-        std::fs::write(root.path().join("default-dvm/lock"), wrong).unwrap();
+        fs::write(root.path().join("default-dvm/lock"), wrong).unwrap();
         queue.recount().unwrap();
     }
     fill(&queue, 3..4);
@@ -129,7 +130,7 @@ fn p5_counters_lost_or_wrong_lose_no_entry() {
 fn p11_a_stuck_holder_delays_a_claim_by_the_bound_only() {
     let root = tempfile::tempdir().unwrap();
     fill(&queue(root.path()), 0..1);
-    let file = std::fs::File::options().write(true).open(root.path().join("default-dvm/lock")).unwrap();
+    let file = fs::File::options().write(true).open(root.path().join("default-dvm/lock")).unwrap();
     let held = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
     let bounded = Queue::open(root.path(), &template(), Duration::from_millis(20)).unwrap().unwrap();
     assert!(matches!(bounded.claim(ProcessId::own()), Err(LockError::Timeout(_))));
@@ -154,4 +155,22 @@ fn a_template_without_a_queue_is_no_error() {
     let root = tempfile::tempdir().unwrap();
     assert!(Queue::open(root.path(), &template(), Duration::from_millis(1)).unwrap().is_none());
     assert_eq!(Queue::templates(&root.path().join("nosuch")).unwrap(), []);
+}
+
+#[test]
+fn links_in_the_place_of_a_queue_or_its_files_are_not_followed() {
+    let root = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let strange = queue(elsewhere.path());
+    fill(&strange, 0..1);
+    let directory = root.path().join(template().as_str());
+    symlink(elsewhere.path().join(template().as_str()), &directory).unwrap();
+    assert!(Queue::open(root.path(), &template(), Duration::from_millis(10)).is_err());
+    fs::remove_file(&directory).unwrap();
+    let own = queue(root.path());
+    fill(&own, 0..1);
+    fs::rename(directory.join("lock"), directory.join("true-lock")).unwrap();
+    symlink("true-lock", directory.join("lock")).unwrap();
+    assert!(own.claim(ProcessId::own()).is_err());
+    assert_eq!(strange.count(Place::Ready).unwrap(), 1);
 }

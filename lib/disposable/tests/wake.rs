@@ -93,7 +93,7 @@ fn p3_a_stranger_is_never_woken_and_the_next_one_is_taken() {
     hypervisor.set(7, "disp7", uuid(7), Some(1)); // 6 does not exist
     let queue = queue_of(root.path(), &[1, 2, 3, 4, 5, 6, 7]);
     let taken = wake::take(&queue, &hypervisor).unwrap();
-    assert_eq!(taken.disposable.unwrap().name().as_str(), "disp7");
+    assert_eq!(taken.disposable.unwrap().0.name().as_str(), "disp7");
     assert_eq!(taken.passed_over.len(), 6, "{:?}", taken.passed_over);
     for (number, pauses) in [(1, Some(1)), (2, Some(1)), (3, None), (4, Some(0)), (7, Some(0))] {
         assert_eq!(hypervisor.pauses(number), pauses, "disp{number}");
@@ -121,6 +121,6 @@ fn p3_what_cannot_be_prepared_is_never_woken() {
         if entry.name.as_str() == "disp1" { Err("qubesd refused its tags".into()) } else { Ok(()) }
     };
     let taken = wake::take_prepared(&queue, &hypervisor, &prepare).unwrap();
-    assert_eq!(taken.disposable.unwrap().name().as_str(), "disp2");
+    assert_eq!(taken.disposable.unwrap().0.name().as_str(), "disp2");
     assert_eq!(hypervisor.pauses(1), Some(1));
 }

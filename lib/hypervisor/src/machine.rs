@@ -2,7 +2,7 @@
 
 use crate::local::Local;
 use crate::{DomainInfo, Hypervisor, HypervisorError};
-use names::DomId;
+use names::{DomId, Uuid};
 use std::path::{Path, PathBuf};
 
 /// Which hypervisor has the domains.
@@ -47,6 +47,22 @@ impl Machine {
             Self::Xen(xen) => xen.set_memory_target(domid, bytes).map(|()| true),
             #[cfg(not(feature = "xen"))]
             Self::NoXen => self.inner().map(|_| false),
+        }
+    }
+
+    /// The number of the domain of Xen with this identity, unless it is dying: also of one that its toolstack has left half
+    /// made, without a name. `None` where the domains are trees of processes.
+    ///
+    /// # Errors
+    /// Xen cannot be asked.
+    #[cfg_attr(not(feature = "xen"), allow(unused_variables))]
+    pub fn domain_of(&self, uuid: Uuid) -> Result<Option<DomId>, HypervisorError> {
+        match self {
+            Self::Local(_) => Ok(None),
+            #[cfg(feature = "xen")]
+            Self::Xen(xen) => xen.domain_of(uuid),
+            #[cfg(not(feature = "xen"))]
+            Self::NoXen => self.inner().map(|_| None),
         }
     }
 

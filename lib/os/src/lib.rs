@@ -1,11 +1,14 @@
 //! The few things of the operating system that neither the standard library nor nix offer in the form needed here:
 //! sockets at paths of any length, the identity of a process, inherited descriptors, the monotonic clock, waiting for a
-//! directory to change.
+//! directory to change, who gets the CPU first; and the way into a program.
 //!
-//! `unsafe` is allowed in this crate's `descriptors` module alone (design, section 2).
+//! `unsafe` is allowed in this crate's modules `descriptors`, `leash`, `scheduling` and `program` alone (design, section 2).
 
 pub mod descriptors;
+pub mod leash;
 pub mod process;
+pub mod program;
+pub mod scheduling;
 pub mod signals;
 pub mod socket;
 pub mod watch;

@@ -122,7 +122,7 @@ proptest! {
         // The filter on the service's side would change its input; there it is not used.
         let serving = thread::spawn(move || data::serve(far, service, &Options::default()));
         let options = Options { filter_stdout: filter, ..Options::default() };
-        let calling = thread::spawn(move || data::call(near, Some(input), output, errors_out, &options));
+        let calling = thread::spawn(move || data::call(near, Some(input), output, errors_out.into(), &options));
         for writer in writers {
             writer.join().unwrap();
         }
@@ -155,7 +155,7 @@ proptest! {
             child,
         };
         let serving = thread::spawn(move || data::serve(far, service, &Options::default()));
-        let calling = thread::spawn(move || data::call(near, Some(input), output, errors_out, &Options::default()));
+        let calling = thread::spawn(move || data::call(near, Some(input), output, errors_out.into(), &Options::default()));
         // No end of input: without the kill the call would go on for ever.
         let writer = thread::spawn(move || {
             let mut input = input_test;

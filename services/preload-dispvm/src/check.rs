@@ -126,7 +126,7 @@ fn run_quietly(client: &qrexec::client::Client, name: &QubeName, command: &str) 
     let (output, errors) = (null().map_err(|e| e.to_string())?, null().map_err(|e| e.to_string())?);
     let connected = call.connect().map_err(|error| error.to_string())?;
     let report =
-        connected.run(None, output, errors, &Options::default()).map_err(|error| error.to_string())?;
+        connected.run(None, output, errors.into(), &Options::default()).map_err(|error| error.to_string())?;
     match report.end {
         CallEnd::Exit(code) => Ok(code),
         CallEnd::Lost => Err("the qube ended".into()),

@@ -40,6 +40,8 @@ pub fn main(arguments: &[OsString]) -> u8 {
     }
     // A second initialisation, by a host that links this program, is no error worth telling.
     drop(env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).try_init());
+    // Each move of a call in the queue wakes this process: never before the call's own next step (promise P6).
+    os::scheduling::let_others_go_first();
     match keep() {
         Ok(()) => 0,
         Err(error) => {

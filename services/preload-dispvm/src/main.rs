@@ -1,13 +1,6 @@
 //! Doorbell of the keeper.
-#![allow(clippy::print_stdout, reason = "--version")]
+#![no_main]
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if version::is_asked(&arguments) {
-        println!("{}", version::line("preload-dispvm"));
-        return ExitCode::SUCCESS;
-    }
-    preload_dispvm::main(&arguments).into()
-}
+os::program!(|_, words| {
+    version::told("preload-dispvm", &words).unwrap_or_else(|| preload_dispvm::main(&words))
+});

@@ -1,6 +1,4 @@
 //! Doorbell of `qubes.OpenInVM`; packaging installs it as `/etc/qubes-rpc/qubes.OpenInVM`.
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    open_in_vm::main().into()
-}
+os::program!(|_, _| open_in_vm::main());

@@ -1,6 +1,4 @@
 //! Doorbell of `qubes.OpenURL`; packaging installs it as `/etc/qubes-rpc/qubes.OpenURL`.
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    open_url::main().into()
-}
+os::program!(|_, _| open_url::main());

@@ -1,6 +1,35 @@
 //! Commands in the documentation: found here, run by the tests of this package and by `rpm/prove`.
 #![forbid(unsafe_code)]
 
+use std::path::{Path, PathBuf};
+
+/// The checkout.
+///
+/// # Panics
+/// When it is not where it was when this was built.
+#[must_use]
+pub fn top() -> PathBuf {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    top.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", top.display()))
+}
+
+/// The pages at the top and in docs/, by name.
+///
+/// # Panics
+/// When they are not there.
+#[must_use]
+pub fn pages() -> Vec<PathBuf> {
+    let list = |directory: PathBuf| {
+        let entries = directory.read_dir().unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        entries.filter_map(|entry| Some(entry.ok()?.path()))
+    };
+    let mut pages: Vec<_> = list(top()).chain(list(top().join("docs"))).collect();
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    assert!(pages.len() >= 10, "{pages:?}");
+    pages
+}
+
 /// One fenced block of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {

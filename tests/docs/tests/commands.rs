@@ -1,31 +1,16 @@
-//! Every command in the documentation runs. Those of dom0 are run by `rpm/prove`; here it is seen that it knows their page.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+//! Every command in the documentation runs: `sh` in `running/shell.rs`, `sh dom0` in `rpm/prove`. Here it is seen that each
+//! is one of the two, and that what the pages name is there.
+#![allow(clippy::unwrap_used)]
 
-use docs::{Block, blocks};
+use docs::{blocks, pages, top};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// The pages at the top and in docs/, with their blocks.
-fn pages() -> Vec<(PathBuf, Vec<Block>)> {
-    let in_directory =
-        |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<_> = in_directory(top()).chain(in_directory(top().join("docs"))).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    paths.sort();
-    assert!(paths.len() >= 10, "{paths:?}");
-    paths.into_iter().map(|path| (path.clone(), blocks(&fs::read_to_string(path).unwrap()))).collect()
-}
+use std::path::Path;
 
 #[test]
 fn each_block_says_where_it_is_run() {
     let prove = fs::read_to_string(top().join("rpm/prove")).unwrap();
-    for (path, blocks) in pages() {
-        for block in blocks {
+    for path in pages() {
+        for block in blocks(&fs::read_to_string(&path).unwrap()) {
             let place = format!("{}:{}", path.display(), block.line);
             assert!(matches!(block.kind.as_str(), "sh" | "sh dom0" | "text"), "{place}: {:?}", block.kind);
             if block.kind == "sh dom0" {
@@ -39,44 +24,11 @@ fn each_block_says_where_it_is_run() {
     }
 }
 
-/// In an empty directory; `cargo` there is that of the checkout.
-#[test]
-fn blocks_of_shell_commands_run() {
-    let mut count = 0;
-    for (path, blocks) in pages() {
-        let script: String =
-            blocks.iter().filter(|block| block.kind == "sh").map(|block| block.text.as_str()).collect();
-        if script.is_empty() {
-            continue;
-        }
-        count += 1;
-        let directory = tempfile::tempdir().unwrap();
-        let cargo = directory.path().join("cargo");
-        let run = format!(
-            "#!/bin/sh\nverb=$1\nshift\nexec {} \"$verb\" --quiet --locked --manifest-path {}/Cargo.toml \"$@\"\n",
-            env!("CARGO"),
-            top().display()
-        );
-        fixture::executable(&cargo, &run);
-        let path_variable = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
-        let work = directory.path().join("work");
-        fs::create_dir(&work).unwrap();
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script])
-            .current_dir(&work)
-            .env("PATH", path_variable)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}: {output:?}", path.display());
-    }
-    assert!(count >= 1);
-}
-
 /// Names of files, packages and tests that the pages speak of.
 #[test]
 fn what_pages_name_is_there() {
     let manifests = fs::read_to_string(top().join("Cargo.lock")).unwrap();
-    for (path, _) in pages() {
+    for path in pages() {
         let text = fs::read_to_string(&path).unwrap();
         for (number, line) in text.lines().enumerate() {
             let place = format!("{}:{}", path.display(), number + 1);
@@ -94,4 +46,39 @@ fn what_pages_name_is_there() {
             }
         }
     }
+}
+
+/// Each line of SECURITY.md's table names a test of the tree, or the program that proves packages.
+#[test]
+fn each_threat_names_a_test_that_is_there() {
+    let page = fs::read_to_string(top().join("SECURITY.md")).unwrap();
+    let code = code_below(&top());
+    let mut count = 0;
+    for line in page.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let tests = line.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no test: {line}");
+        for name in named {
+            let is_program = name.contains('/') && top().join(name).is_file();
+            let function =
+                name.strip_suffix('*').map_or(format!("fn {name}("), |start| format!("fn {start}"));
+            assert!(is_program || code.contains(&function), "there is no {name}: {line}");
+        }
+        count += 1;
+    }
+    assert!(count >= 20, "{count}");
+}
+
+/// All Rust of the tree, but for what others wrote and what cargo made.
+fn code_below(directory: &Path) -> String {
+    let mut code = String::new();
+    for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_dir() && !matches!(&*name, "target" | "vendor") && !name.starts_with('.') {
+            code += &code_below(&path);
+        } else if name.ends_with(".rs") {
+            code += &fs::read_to_string(&path).unwrap();
+        }
+    }
+    code
 }

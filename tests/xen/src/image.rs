@@ -72,6 +72,7 @@ fn base<W: Write>(archive: &mut Archive<W>, packages: &Packages) -> Result<(), L
     archive.link("var/run", b"/run")?;
     archive.bytes("etc/passwd", 0o644, PASSWD)?;
     archive.bytes("etc/group", 0o644, GROUP)?;
+    archive.bytes("etc/hostname", 0o644, b"dom0\n")?;
     let busybox = packages.path("bin/busybox");
     archive.file("/bin/busybox", &busybox)?;
     let names = output("ask busybox for its names", Command::new(&busybox).arg("--list-full"))?;

@@ -1,12 +1,12 @@
 //! Runs the tests, in dom0: each in a process of its own, one after another.
 
 use crate::error::LabError;
+use crate::leftovers::Scene;
 use crate::report::Line;
 use crate::run::output;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, pipe2};
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -22,11 +22,11 @@ pub(crate) fn run(port: &Path) -> Result<(), LabError> {
     for test in &tests {
         port.say(&Line::Begin(format!("{}::{}", test.suite, test.name)))?;
         let begun = Instant::now();
-        let before = domains();
+        let before = Scene::now();
         let mut passed = test.run(&mut port)?;
-        for left in left_over(&before) {
+        for left in before.left() {
             passed = false;
-            port.say(&Line::Log(format!("domain {left} is left over")))?;
+            port.say(&Line::Log(left))?;
         }
         if !passed {
             port.scene()?;
@@ -94,28 +94,6 @@ impl Test {
             port.say(&Line::Log(format!("ended by signal {signal}")))?;
         }
         Ok(status.is_some_and(|status| status.success()))
-    }
-}
-
-/// Names of the domains that xenstore knows.
-fn domains() -> BTreeSet<String> {
-    let list = output("list the domains", Command::new("xenstore-list").arg("/local/domain"));
-    String::from_utf8_lossy(&list.unwrap_or_default()).lines().map(str::to_owned).collect()
-}
-
-/// Domains that a test made and did not take away, after a while for those that are about to go.
-fn left_over(before: &BTreeSet<String>) -> BTreeSet<String> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let left = &domains() - before;
-        if left.is_empty() || Instant::now() > deadline {
-            for domain in &left {
-                // The next test must not suffer from it.
-                drop(output("destroy", Command::new("xl").args(["destroy", domain])));
-            }
-            return left;
-        }
-        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

@@ -7,6 +7,7 @@ mod error;
 mod image;
 mod inside;
 mod kernel;
+mod leftovers;
 mod machine;
 mod packages;
 mod programs;

@@ -8,10 +8,14 @@ use std::fmt;
 pub(crate) struct Summary {
     expected: Option<usize>,
     passed: usize,
+    skipped: usize,
     failed: Vec<(String, Vec<String>)>,
     running: Option<(String, Vec<String>)>,
     done: bool,
 }
+
+/// What a test says that does not fit on Xen.
+const SKIPPED: &str = "SKIPPED on Xen: ";
 
 impl Summary {
     /// Takes in a line; what is to be said at once.
@@ -36,7 +40,11 @@ impl Summary {
             Line::End { passed, ms } => {
                 let (name, log) = self.running.take()?;
                 let seconds = Seconds(ms);
-                if passed {
+                let reason = log.iter().find_map(|text| Some(text.split_once(SKIPPED)?.1));
+                if let Some(reason) = reason.filter(|_| passed) {
+                    self.skipped += 1;
+                    Some(format!("test {name} ... left out: {reason}"))
+                } else if passed {
                     self.passed += 1;
                     Some(format!("test {name} ... ok ({seconds})"))
                 } else {
@@ -58,7 +66,10 @@ impl Summary {
 
     /// Whether each test that was announced has passed, and there was one.
     pub(crate) fn good(&self) -> bool {
-        self.done && self.failed.is_empty() && self.passed > 0 && self.expected == Some(self.passed)
+        self.done
+            && self.failed.is_empty()
+            && self.passed > 0
+            && self.expected == Some(self.passed + self.skipped)
     }
 }
 
@@ -69,7 +80,13 @@ impl fmt::Display for Summary {
             writeln!(f, "\n---- {name} ----\n{}", log.join("\n"))?;
         }
         let verdict = if self.good() { "ok" } else { "FAILED" };
-        write!(f, "\ntest result: {verdict}. {} passed; {} failed", self.passed, self.failed.len())?;
+        write!(
+            f,
+            "\ntest result: {verdict}. {} passed; {} failed; {} left out",
+            self.passed,
+            self.failed.len(),
+            self.skipped
+        )?;
         for (name, _) in &self.failed {
             write!(f, "\n    {name}")?;
         }
@@ -77,7 +94,7 @@ impl fmt::Display for Summary {
             write!(f, "\n    {name} did not end")?;
         }
         match self.expected {
-            Some(number) if number == self.passed + self.failed.len() => Ok(()),
+            Some(number) if number == self.passed + self.skipped + self.failed.len() => Ok(()),
             Some(number) => write!(f, "\n    of {number} tests"),
             None => write!(f, "\n    dom0 did not come up"),
         }
@@ -126,6 +143,24 @@ mod tests {
         assert!(!summary.good());
         let text = summary.to_string();
         assert!(text.contains("---- a::b ----\nit broke\n") && text.contains("0 passed; 1 failed"), "{text}");
+    }
+
+    #[test]
+    fn a_test_that_does_not_fit_is_counted_apart_and_one_that_passed_is_needed() {
+        let end = || Line::End { passed: true, ms: 1 };
+        let skipped = || [begin(), Line::Log("SKIPPED on Xen: no script(1)".into()), end()];
+        let mut lines = vec![Line::Tests(2)];
+        lines.extend(skipped());
+        lines.extend([begin(), end(), Line::Done]);
+        let summary = after(lines);
+        assert!(
+            summary.good() && summary.to_string().contains("1 passed; 0 failed; 1 left out"),
+            "{summary}"
+        );
+        let mut lines = vec![Line::Tests(1)];
+        lines.extend(skipped());
+        lines.push(Line::Done);
+        assert!(!after(lines).good());
     }
 
     #[test]

@@ -1,15 +1,7 @@
 //! Doorbell of `qrexec-policy-exec`.
-#![allow(clippy::print_stdout, reason = "--version")]
+#![no_main]
 
-use std::ffi::OsString;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+os::program!(|_, words| {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if version::is_asked(&words) {
-        println!("{}", version::line("qrexec-policy-exec"));
-        return ExitCode::SUCCESS;
-    }
-    qrexec_policy_exec::main(&words).into()
-}
+    version::told("qrexec-policy-exec", &words).unwrap_or_else(|| qrexec_policy_exec::main(&words))
+});

@@ -5,7 +5,8 @@ use crate::{Outcome, sight, status, template};
 use admin::Client;
 use disposable::config::Config;
 use disposable::queue::{KeeperLock, Listed, Place, Queue, is_of_another_boot};
-use names::{QubeName, QubeRef, printable};
+use hypervisor::{Hypervisor, HypervisorError, Machine};
+use names::{DomId, QubeName, QubeRef, printable};
 use policy::SystemInfo;
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// What is wrong, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
-    /// What it is about: `configuration`, `socket`, `queue`, `keeper`, `template`, `preloading` or `claim`.
+    /// What it is about: `configuration`, `socket`, `hypervisor`, `queue`, `keeper`, `template`, `preloading` or `claim`.
     about: &'static str,
     wrong: String,
     remedy: String,
@@ -52,6 +53,7 @@ fn look(scope: &Scope) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     let system = sockets(scope, &config, &mut findings);
+    hypervisor(&config, &mut findings);
     permissions(&config, &mut findings);
     keeper(scope, &config, &mut findings);
     if let Some(system) = &system {
@@ -81,6 +83,15 @@ fn sockets(scope: &Scope, config: &Config, findings: &mut Vec<Finding>) -> Optio
             findings.push(Finding::new("socket", wrong, remedy));
             None
         }
+    }
+}
+
+/// The error names its remedy itself.
+fn hypervisor(config: &Config, findings: &mut Vec<Finding>) {
+    let asked = Machine::of(config.domains.clone()).info(DomId::DOM0);
+    if let Err(error @ HypervisorError::Unavailable(_)) = asked {
+        let remedy = "before that no disposable can be paused or woken";
+        findings.push(Finding::new("hypervisor", error, remedy));
     }
 }
 

@@ -3,11 +3,11 @@
 
 use super::application::{Ended, OpenWith, Output};
 use super::content::{Change, Content, Digest};
-use super::failure::Failure;
+use super::failure::{Failure, OwnFailure, exit_code_of};
 use super::holders::Holders;
 use super::session::Session;
 use super::workspace::Workspace;
-use crate::exit_code::{FAILURE, SUCCESS};
+use crate::exit_code::SUCCESS;
 use crate::name_field::{NAME_FIELD, NameFieldError, NamedFile, decode};
 use crate::say::say;
 use crate::shown::grouped;
@@ -27,13 +27,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// The whole service; the result is its exit code.
 pub(crate) fn main() -> u8 {
-    match serve() {
-        Ok(code) => code,
-        Err(error) => {
-            say(PROGRAM, &error);
-            error.exit_code()
-        }
-    }
+    exit_code_of(PROGRAM, serve)
 }
 
 /// Takes these bytes as a request, as far as name and file go, in a directory below `place`: name, whether it is only to be
@@ -50,10 +44,10 @@ pub(crate) fn take_request(place: &Path, request: &[u8]) -> Result<(String, bool
     Ok((named.name, named.view_only, file, there))
 }
 
-fn serve() -> Result<u8, OpenError> {
+fn serve() -> Result<u8, Failure<OpenError>> {
     let remote = remote()?;
     let session = Session::new().map_err(Failure::System)?;
-    let open_with = OpenWith::from_environment().map_err(Failure::from)?;
+    let open_with = OpenWith::from_environment()?;
     let named = receive_name(&session)?;
     let (workspace, content) = receive_content(&session, &remote, &named)?;
     say(PROGRAM, &format_args!("opening {} with {open_with}", named.name));
@@ -68,23 +62,23 @@ fn remote() -> Result<QubeName, OpenError> {
     remote.parse().map_err(OpenError::Remote)
 }
 
-fn receive_name(session: &Session) -> Result<NamedFile, OpenError> {
+fn receive_name(session: &Session) -> Result<NamedFile, Failure<OpenError>> {
     let mut field = [0; NAME_FIELD];
     let mut filled = 0;
     while let Some(rest) = field.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match read(session, rest)? {
-            0 => return Err(OpenError::NoName(filled)),
+            0 => return Err(OpenError::NoName(filled).into()),
             count => filled += count,
         }
     }
-    decode(&field).map_err(OpenError::Name)
+    Ok(decode(&field).map_err(OpenError::Name)?)
 }
 
 fn receive_content(
     session: &Session,
     remote: &QubeName,
     named: &NamedFile,
-) -> Result<(Workspace, Content), OpenError> {
+) -> Result<(Workspace, Content), Failure<OpenError>> {
     let mut landing = Workspace::landing(remote, &named.name);
     let mut digest = Digest::default();
     let mut buffer = vec![0; BUFFER];
@@ -99,7 +93,7 @@ fn receive_content(
         landing.write(bytes).map_err(|cause| OpenError::Store(landing.received(), cause))?;
     }
     let received = landing.received();
-    let Some(spot) = landing.into_spot() else { return Err(OpenError::NoName(NAME_FIELD)) };
+    let Some(spot) = landing.into_spot() else { return Err(OpenError::NoName(NAME_FIELD).into()) };
     if named.view_only {
         spot.file
             .set_permissions(Permissions::from_mode(0o400))
@@ -116,13 +110,12 @@ fn run(
     workspace: &Workspace,
     content: &Content,
     named: &NamedFile,
-) -> Result<Ended, OpenError> {
+) -> Result<Ended, Failure<OpenError>> {
     if nix::sys::prctl::set_child_subreaper(true).is_err() {
         // Without it, daemons of the application are found by the file that they hold alone.
     }
     let holders = Holders::of_file(workspace.file());
-    let application =
-        open_with.start(workspace.file().as_os_str(), Output::ToStderr).map_err(Failure::from)?;
+    let application = open_with.start(workspace.file().as_os_str(), Output::ToStderr)?;
     let is_done = || content.is_touched(workspace.file());
     let held = |taker: Option<&str>| match taker {
         // It does not keep the file open: what it has closed, it need not tell.
@@ -131,7 +124,7 @@ fn run(
         }
         None => say(PROGRAM, &format_args!("waiting until {} is closed", named.name)),
     };
-    Ok(application.wait(session, &holders, &is_done, &held).map_err(Failure::from)?)
+    Ok(application.wait(session, &holders, &is_done, &held)?)
 }
 
 /// Sends the file if it was changed, whatever the application's exit code: the caller keeps it aside if that is not 0.
@@ -141,7 +134,7 @@ fn give_back(
     content: &Content,
     named: &NamedFile,
     ended: Ended,
-) -> Result<u8, OpenError> {
+) -> Result<u8, Failure<OpenError>> {
     if named.view_only {
         return Ok(ended.code());
     }
@@ -161,14 +154,14 @@ fn give_back(
         },
         Change::Gone if failed => say(PROGRAM, &OpenError::Gone(name())),
         Change::NoFile if failed => say(PROGRAM, &OpenError::NoFile(name())),
-        Change::Gone => return Err(OpenError::Gone(name())),
-        Change::NoFile => return Err(OpenError::NoFile(name())),
+        Change::Gone => return Err(OpenError::Gone(name()).into()),
+        Change::NoFile => return Err(OpenError::NoFile(name()).into()),
     }
     Ok(ended.code())
 }
 
 /// Sends from a thread, so that signals and a caller that goes away are noticed meanwhile.
-fn send(session: &Session, mut file: File) -> Result<(), OpenError> {
+fn send(session: &Session, mut file: File) -> Result<(), Failure<OpenError>> {
     let mut stdout = stdout()?;
     let waker = session.waker().map_err(Failure::System)?;
     let (report, reports) = channel();
@@ -181,25 +174,25 @@ fn send(session: &Session, mut file: File) -> Result<(), OpenError> {
     thread::Builder::new().name("send".into()).spawn(body).map_err(Failure::System)?;
     loop {
         if let Ok(sent) = reports.try_recv() {
-            return sent.map(|_| ()).map_err(OpenError::Reply);
+            sent.map_err(OpenError::Reply)?;
+            return Ok(());
         }
-        session.pause(None).map_err(Failure::from)?;
+        session.pause(None)?;
     }
 }
 
 /// Standard output without a buffer of ours.
-fn stdout() -> Result<File, Failure> {
+fn stdout() -> Result<File, Failure<OpenError>> {
     io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Failure::System)
 }
 
-fn read(session: &Session, buffer: &mut [u8]) -> Result<usize, OpenError> {
-    session.read(buffer).map_err(Failure::from)?.map_err(OpenError::Read)
+fn read(session: &Session, buffer: &mut [u8]) -> Result<usize, Failure<OpenError>> {
+    Ok(session.read(buffer)?.map_err(OpenError::Read)?)
 }
 
 /// Why a file could not be opened or given back.
 #[derive(Debug)]
 enum OpenError {
-    Failure(Failure),
     NoRemote,
     Remote(NameError),
     NoName(usize),
@@ -213,25 +206,11 @@ enum OpenError {
     Reply(io::Error),
 }
 
-impl OpenError {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Failure(failure) => failure.exit_code(),
-            _ => FAILURE,
-        }
-    }
-}
-
-impl From<Failure> for OpenError {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
+impl OwnFailure for OpenError {}
 
 impl Display for OpenError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failure(failure) => failure.fmt(f),
             Self::NoRemote => {
                 f.write_str("QREXEC_REMOTE_DOMAIN is not set: this program serves qrexec calls")
             }

@@ -1,10 +1,9 @@
 //! qubes.OpenURL: opens a link that another qube sent (spec/open-file.md, section 3; S20).
 
 use super::application::{OpenWith, Output};
-use super::failure::Failure;
+use super::failure::{Failure, OwnFailure, exit_code_of};
 use super::holders::Holders;
 use super::session::Session;
-use crate::exit_code::FAILURE;
 use crate::say::say;
 use crate::url::{LONGEST_URL, Url, UrlError};
 use std::ffi::OsStr;
@@ -15,18 +14,12 @@ const PROGRAM: &str = "qubes.OpenURL";
 
 /// The whole service; the result is its exit code.
 pub(crate) fn main() -> u8 {
-    match serve() {
-        Ok(code) => code,
-        Err(error) => {
-            say(PROGRAM, &error);
-            error.exit_code()
-        }
-    }
+    exit_code_of(PROGRAM, serve)
 }
 
-fn serve() -> Result<u8, OpenError> {
+fn serve() -> Result<u8, Failure<OpenError>> {
     let session = Session::new().map_err(Failure::System)?;
-    let open_with = OpenWith::from_environment().map_err(Failure::from)?;
+    let open_with = OpenWith::from_environment()?;
     let line = receive_line(&session)?;
     let url = Url::parse(trimmed(&line)).map_err(OpenError::Url)?;
     say(PROGRAM, &format_args!("opening a link with {open_with}"));
@@ -34,23 +27,23 @@ fn serve() -> Result<u8, OpenError> {
         // Without it, daemons of the application are found by the URL in their arguments alone.
     }
     let holders = Holders::of_url(url.as_str());
-    let application = open_with.start(OsStr::new(url.as_str()), Output::Nowhere).map_err(Failure::from)?;
-    let ended = application.wait(&session, &holders, &|| false, &|_| {}).map_err(Failure::from)?;
+    let application = open_with.start(OsStr::new(url.as_str()), Output::Nowhere)?;
+    let ended = application.wait(&session, &holders, &|| false, &|_| {})?;
     say(PROGRAM, &ended);
     Ok(ended.code())
 }
 
 /// The first line, or all there is; never more than a URL may be long and a little. What follows is not looked at.
-fn receive_line(session: &Session) -> Result<Vec<u8>, OpenError> {
+fn receive_line(session: &Session) -> Result<Vec<u8>, Failure<OpenError>> {
     let mut line = Vec::new();
     let mut buffer = [0; 1024];
     loop {
-        let count = session.read(&mut buffer).map_err(Failure::from)?.map_err(OpenError::Read)?;
+        let count = session.read(&mut buffer)?.map_err(OpenError::Read)?;
         let bytes = buffer.get(..count).unwrap_or_default();
         let end = bytes.iter().position(|&byte| byte == b'\n');
         line.extend_from_slice(bytes.get(..end.unwrap_or(count)).unwrap_or_default());
         if line.len() > LONGEST_URL {
-            return Err(OpenError::Url(UrlError::TooLong));
+            return Err(OpenError::Url(UrlError::TooLong).into());
         }
         if end.is_some() || count == 0 {
             return Ok(line);
@@ -68,30 +61,15 @@ pub(crate) fn trimmed(line: &[u8]) -> &[u8] {
 /// Why a link was not opened.
 #[derive(Debug)]
 enum OpenError {
-    Failure(Failure),
     Read(io::Error),
     Url(UrlError),
 }
 
-impl OpenError {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Failure(failure) => failure.exit_code(),
-            Self::Read(_) | Self::Url(_) => FAILURE,
-        }
-    }
-}
-
-impl From<Failure> for OpenError {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
+impl OwnFailure for OpenError {}
 
 impl Display for OpenError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failure(failure) => failure.fmt(f),
             Self::Read(cause) => write!(f, "cannot read the URL from the call: {cause}"),
             Self::Url(error) => write!(f, "Invalid URL: {error}"),
         }

@@ -4,10 +4,10 @@ mod disposable;
 mod words;
 
 use crate::config::Config;
-use crate::creator::{self, Creator};
+use crate::creator::{self, Creator, Tagging};
 use crate::entry::Entry;
 use crate::error::CallError;
-use crate::queue::{KeeperLock, LockError, Queue};
+use crate::queue::{Claimed, KeeperLock, LockError, Queue};
 use crate::request::Request;
 use crate::resolve::{self, Template};
 use crate::source::{self, Admission, SourceLimits};
@@ -17,13 +17,12 @@ use disposable::{Desk, Disposable};
 use hypervisor::{Hypervisor, Machine};
 use names::{DomId, QubeName};
 use policy::SystemInfo;
-use qrexec::client::Connected;
+use qrexec::client::{Call, Connected};
 use qrexec::data::{CallEnd, CallReport, HelloOrder, Options};
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use trace::{Event, Reporter};
-use words::Words;
 
 /// The whole of a dom0 service executable: everything but its name. Returns the exit code (promise P9).
 ///
@@ -89,13 +88,13 @@ impl Dom0 {
         let template = self.resolve(request, &system, began)?;
         let desk = self.desk(&template)?;
         loop {
-            let mut disposable = self.disposable(&template, &desk, &creator)?;
-            match self.connect(&disposable, command) {
-                Ok((connected, words)) => {
+            let (mut disposable, call) = self.disposable(&template, &desk, &creator, command)?;
+            match self.connect(&disposable, call, command) {
+                Ok(connected) => {
                     disposable.used();
                     self.flush();
-                    let report = self.stream(connected, &disposable, &words)?;
-                    return self.settle(disposable, words, &report);
+                    let report = self.stream(connected, &disposable)?;
+                    return self.settle(disposable, &report);
                 }
                 // Nothing of the caller's stream has been read yet, so the next disposable can have it whole.
                 Err(error) if disposable.is_preloaded() => self.pass_over(&disposable, &error),
@@ -167,31 +166,39 @@ impl Dom0 {
         template: &Template,
         desk: &'a Desk,
         creator: &Creator,
-    ) -> Result<Disposable<'a>, CallError> {
+        command: &str,
+    ) -> Result<(Disposable<'a>, Option<Call>), CallError> {
         let queue = desk.trusted();
-        let tag = |entry: &Entry| {
-            let tagged = creator::set_tags(&self.admin, entry.uuid, creator);
-            tagged.map_err(|error| format!("it cannot be tagged: {error}"))
-        };
-        let ready = |queue, hypervisor: &dyn Hypervisor| wake::take_prepared(queue, hypervisor, &tag);
-        if let Some(ready) = self.preloaded(queue, ready)? {
-            return Ok(ready);
+        let prepare = |entry: &Entry| self.prepare(entry, creator, command);
+        let ready = |queue, hypervisor: &dyn Hypervisor| wake::take_prepared(queue, hypervisor, &prepare);
+        if let Some((ready, call)) = self.preloaded(queue, ready)? {
+            return Ok((Disposable::Preloaded(ready), Some(call)));
         }
         let patience = self.config.start_timeout.mul_f64(1.2);
         let starting = |queue, hypervisor: &dyn Hypervisor| wake::await_reserved(queue, hypervisor, patience);
-        match self.preloaded(queue, starting)? {
-            Some(Disposable::Preloaded(started)) if tag(started.entry()).is_ok() => {
-                Ok(Disposable::Preloaded(started))
+        if let Some((started, ())) = self.preloaded(queue, starting)? {
+            if creator::set_tags(&self.admin, started.entry().uuid, creator).is_ok() {
+                return Ok((Disposable::Preloaded(started), None));
             }
-            _ => self.start_cold(template, desk, creator),
         }
+        Ok((self.start_cold(template, desk, creator)?, None))
     }
 
-    fn preloaded<'a>(
+    /// All that can be done for a disposable that still sleeps: it is tagged, and its daemon is asked for the call. So it
+    /// finds everything in place when it wakes. One that does not wake is destroyed, and the call with it.
+    fn prepare(&self, entry: &Entry, creator: &Creator, command: &str) -> Result<Call, String> {
+        let untagged = |error: AdminError| format!("it cannot be tagged: {error}");
+        let tagging = Tagging::begin(&self.admin, entry.uuid, creator).map_err(untagged)?;
+        let call = self.qrexec.start(entry.name.as_str(), command).map_err(|error| error.to_string())?;
+        tagging.finish().map_err(untagged)?;
+        Ok(call)
+    }
+
+    fn preloaded<'a, P>(
         &'a self,
         queue: Option<&'a Queue>,
-        take: impl Fn(&'a Queue, &dyn Hypervisor) -> Result<wake::Taken<'a>, LockError>,
-    ) -> Result<Option<Disposable<'a>>, CallError> {
+        take: impl Fn(&'a Queue, &dyn Hypervisor) -> Result<wake::Taken<'a, P>, LockError>,
+    ) -> Result<Option<(Claimed<'a>, P)>, CallError> {
         let Some(queue) = queue else { return Ok(None) };
         let start = os::monotonic_ns();
         let taken = match take(queue, &self.hypervisor as &dyn Hypervisor) {
@@ -205,7 +212,7 @@ impl Dom0 {
             log::warn!("{reason}");
             self.tell(Event::now(WHO, "passed-over", "", reason));
         }
-        let Some(claimed) = taken.disposable else { return Ok(None) };
+        let Some((claimed, prepared)) = taken.disposable else { return Ok(None) };
         let name = claimed.name().to_string();
         let mut event = Event::now(WHO, "claimed", &name, format!("{name} claimed from the queue"));
         event.at_ns = taken.claimed_ns;
@@ -213,7 +220,7 @@ impl Dom0 {
         let mut event = Event::now(WHO, "woken", &name, format!("{name} woken"));
         event.at_ns = taken.woken_ns;
         self.tell(event.since(taken.claimed_ns));
-        Ok(Some(Disposable::Preloaded(claimed)))
+        Ok(Some((claimed, prepared)))
     }
 
     fn start_cold<'a>(
@@ -234,39 +241,39 @@ impl Dom0 {
         Ok(disposable)
     }
 
-    /// What can be prepared is prepared while the disposable starts the service.
-    fn connect(&self, disposable: &Disposable<'_>, command: &str) -> Result<(Connected, Words), CallError> {
+    /// Waits for the agent of a disposable that was asked; one that is new is asked now.
+    fn connect(
+        &self,
+        disposable: &Disposable<'_>,
+        call: Option<Call>,
+        command: &str,
+    ) -> Result<Connected, CallError> {
         let start = os::monotonic_ns();
         let failed = |error: qrexec::client::ClientError| {
             CallError::trouble("connect to", disposable.name(), error)
                 .remedy("its log and that of its qrexec-daemon tell more")
         };
-        let call = self.qrexec.start(disposable.name().as_str(), command).map_err(failed)?;
-        let words = if self.own_errors {
-            Words::straight()
-        } else {
-            Words::of(disposable.name().as_str(), &self.story)
+        let call = match call {
+            Some(call) => call,
+            None => self.qrexec.start(disposable.name().as_str(), command).map_err(failed)?,
         };
-        let words = words
-            .map_err(|error| CallError::trouble("make a pipe for the words of", disposable.name(), error))?;
         let connected = call.connect().map_err(failed)?;
         let text = format!("connected to {}; {} is starting", disposable.name(), service_of(command));
         self.tell(Event::now(WHO, "connected", disposable.name().as_str(), text).since(start));
-        Ok((connected, words))
+        Ok(connected)
     }
 
     /// Opaque bytes both ways (promise P7), until either side ends.
-    fn stream(
-        &self,
-        connected: Connected,
-        disposable: &Disposable<'_>,
-        words: &Words,
-    ) -> Result<CallReport, CallError> {
+    fn stream(&self, connected: Connected, disposable: &Disposable<'_>) -> Result<CallReport, CallError> {
         let failed = |cause: String| CallError::trouble("hand the stream over to", disposable.name(), cause);
         let own = |descriptor: io::Result<OwnedFd>| descriptor.map_err(|error| failed(error.to_string()));
         let input = own(io::stdin().as_fd().try_clone_to_owned())?;
         let output = own(io::stdout().as_fd().try_clone_to_owned())?;
-        let errors = own(words.writer())?;
+        let errors = if self.own_errors {
+            words::straight().map_err(|error| failed(error.to_string()))?
+        } else {
+            words::sanitised(disposable.name().as_str(), &self.story)
+        };
         // The caller that is gone, input and output, ends the call at once; one that only closed its input does not.
         let options = Options {
             hello: HelloOrder::SendFirst,
@@ -280,9 +287,8 @@ impl Dom0 {
     }
 
     /// Says how it ended and lets go: one rename, and the keeper does the rest (promise P6).
-    fn settle(&self, disposable: Disposable<'_>, words: Words, report: &CallReport) -> Result<u8, CallError> {
+    fn settle(&self, disposable: Disposable<'_>, report: &CallReport) -> Result<u8, CallError> {
         let name = disposable.name().to_string();
-        words.finish();
         disposable.done();
         let CallEnd::Exit(code) = report.end else {
             return Err(CallError::trouble("finish the call in", name, "it ended before the service did"));

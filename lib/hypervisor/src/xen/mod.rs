@@ -61,6 +61,22 @@ impl Xen {
         Ok(found)
     }
 
+    /// The number of the domain with this identity, if it is not dying.
+    ///
+    /// # Errors
+    /// Xen cannot be asked.
+    pub fn domain_of(&self, uuid: Uuid) -> Result<Option<DomId>, HypervisorError> {
+        let mut open = self.lock();
+        let mut next = 1u32;
+        while let Some(state) = open.control()?.domain_from(next)? {
+            if state.uuid == uuid && !state.dying {
+                return Ok(Some(state.domid));
+            }
+            next = u32::from(state.domid.get()) + 1;
+        }
+        Ok(None)
+    }
+
     /// Whether the domain has shut itself down and only waits to be destroyed; true when there is none.
     ///
     /// # Errors

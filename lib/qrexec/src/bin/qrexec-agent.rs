@@ -1,11 +1,11 @@
 //! Doorbell of [`qrexec::agent`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
+os::program!(|_, words| {
     let closed = os::descriptors::close_inherited();
     env_logger::init();
     if let Err(error) = closed {
         log::warn!("inherited descriptors stay open: {error}");
     }
-    let args: Vec<_> = std::env::args_os().skip(1).collect();
-    qrexec::agent::main(&args).into()
-}
+    qrexec::agent::main(&words)
+});

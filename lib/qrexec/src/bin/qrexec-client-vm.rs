@@ -1,7 +1,7 @@
 //! Doorbell of [`qrexec::client_vm`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
+os::program!(|_, words| {
     env_logger::init();
-    let args: Vec<_> = std::env::args_os().skip(1).collect();
-    qrexec::client_vm::main(&args).into()
-}
+    qrexec::client_vm::main(&words)
+});

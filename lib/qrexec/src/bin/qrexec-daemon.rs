@@ -1,10 +1,7 @@
-//! qrexec-daemon; see [`qrexec::daemon`].
+//! Doorbell of [`qrexec::daemon`].
+#![no_main]
 
-use std::ffi::OsString;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+os::program!(|_, words| {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    ExitCode::from(qrexec::daemon::main(&args))
-}
+    qrexec::daemon::main(&words)
+});

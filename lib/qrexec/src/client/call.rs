@@ -2,7 +2,7 @@
 
 use super::accepted::{is_over, until};
 use super::{Accepted, ClientError};
-use crate::data::{self, CallReport, Options};
+use crate::data::{self, CallReport, Errors, Options};
 use names::DomId;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -114,7 +114,7 @@ impl Connected {
         self,
         input: Option<OwnedFd>,
         output: OwnedFd,
-        errors: OwnedFd,
+        errors: Errors,
         options: &Options,
     ) -> Result<CallReport, ClientError> {
         Ok(data::call(self.vchan, input, output, errors, options)?)

@@ -1,6 +1,7 @@
 //! From the vchan to the local sinks.
 
 use super::DataError;
+use super::errors::ErrorSink;
 use super::filter;
 use super::flow::{Flow, Pipe, take};
 use super::local::Local;
@@ -17,7 +18,7 @@ pub(super) struct Sinks {
     /// The local output, until it ends or is lost.
     pub(super) output: Option<Local>,
     /// The local errors, until they are lost.
-    pub(super) errors: Option<Local>,
+    pub(super) errors: Option<ErrorSink>,
     /// Replace terminal controls in the output.
     pub(super) filter_output: bool,
     /// Replace terminal controls in the errors.
@@ -201,7 +202,7 @@ impl Incoming {
             },
             Route::Errors => match &mut sinks.errors {
                 None => here,
-                Some(errors) if !errors.ready => return Ok(Received::WaitForErrors),
+                Some(errors) if !errors.is_ready() => return Ok(Received::WaitForErrors),
                 Some(errors) => {
                     if sinks.filter_errors {
                         filter::replace(bytes);

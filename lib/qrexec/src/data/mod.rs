@@ -8,6 +8,7 @@
 //! a header is received whole, which a stream always allows; each side may send at once after its HELLO.
 
 mod error;
+mod errors;
 mod filter;
 mod flow;
 mod hello;
@@ -20,6 +21,7 @@ mod process;
 mod relay;
 
 pub use error::DataError;
+pub use errors::{Errors, Teller};
 pub use options::{CallEnd, CallReport, HelloOrder, Options, Service};
 
 use crate::wire::{Message, limit};
@@ -45,7 +47,7 @@ pub fn call(
     vchan: Vchan,
     input: Option<OwnedFd>,
     output: OwnedFd,
-    errors: OwnedFd,
+    errors: Errors,
     options: &Options,
 ) -> Result<CallReport, DataError> {
     let (version, rest) = greet(&vchan, options.hello)?;
@@ -62,7 +64,7 @@ pub fn call(
         errors_input: None,
         sinks: Sinks {
             output: Some(output),
-            errors: Some(Local::untouched(errors)),
+            errors: Some(errors.into()),
             filter_output: options.filter_stdout,
             filter_errors: options.filter_stderr,
         },

@@ -1,6 +1,7 @@
 //! The loop that both sides of a data channel share: it moves bytes, tells the machine, does what the machine says, and
 //! waits when nothing moves.
 
+use super::errors::ErrorSink;
 use super::incoming::{Incoming, Received, Sinks};
 use super::local::Local;
 use super::machine::{Action, Ending, Machine};
@@ -190,7 +191,7 @@ impl Relay<'_> {
             (local.as_fd(), if waiting { PollFlags::POLLOUT } else { PollFlags::empty() })
         });
         let errors = self.sinks.errors.as_ref().filter(|_| received == Received::WaitForErrors);
-        let errors = errors.map(|local| (local.as_fd(), PollFlags::POLLOUT));
+        let errors = errors.and_then(ErrorSink::local).map(|local| (local.as_fd(), PollFlags::POLLOUT));
         let process =
             self.process.as_ref().and_then(|process| process.watch()).map(|fd| (fd, PollFlags::POLLIN));
         let tick = self.process.as_ref().map_or(PollTimeout::NONE, |process| process.tick());
@@ -221,9 +222,9 @@ impl Relay<'_> {
         self.incoming.readable |= vchan.intersects(PollFlags::POLLIN | gone);
         self.outgoing.writable |= vchan.intersects(PollFlags::POLLOUT | gone);
         for (local, seen) in [
-            (&mut self.input, input),
-            (&mut self.errors_input, errors_input),
-            (&mut self.sinks.errors, errors),
+            (self.input.as_mut(), input),
+            (self.errors_input.as_mut(), errors_input),
+            (self.sinks.errors.as_mut().and_then(ErrorSink::local_mut), errors),
         ] {
             if let Some(local) = local {
                 local.ready |= !seen.is_empty();

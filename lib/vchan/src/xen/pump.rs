@@ -35,7 +35,8 @@ pub(super) enum Moved {
 }
 
 /// The thread of one vchan. Dropping it waits for the thread, which ends when the other end of its socket is closed and
-/// the ring, or nobody, has what was written there.
+/// the ring, or nobody, has what was written there. A peer that takes nothing holds it for [`LINGER`] at most: no qube may
+/// keep a process of dom0.
 pub(crate) struct Pump {
     thread: Option<JoinHandle<()>>,
 }
@@ -46,8 +47,12 @@ impl Pump {
     /// # Errors
     /// No thread left.
     pub(super) fn start(ring: impl Ring, socket: UnixStream) -> io::Result<Self> {
+        Self::lingering(ring, socket, LINGER)
+    }
+
+    fn lingering(ring: impl Ring, socket: UnixStream, linger: Duration) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let work = Work::new(ring, socket);
+        let work = Work::new(ring, socket, linger);
         let thread = thread::Builder::new().name("vchan".into()).spawn(move || {
             if let Err(error) = work.run() {
                 log::warn!("vchan: {error}");
@@ -87,10 +92,13 @@ struct Work<R> {
     /// Our side has closed.
     own_gone: bool,
     looked: Instant,
+    /// When the ring last took something that our side had left when it closed.
+    taken: Option<Instant>,
+    linger: Duration,
 }
 
 impl<R: Ring> Work<R> {
-    fn new(ring: R, socket: UnixStream) -> Self {
+    fn new(ring: R, socket: UnixStream, linger: Duration) -> Self {
         Self {
             ring,
             socket,
@@ -101,19 +109,28 @@ impl<R: Ring> Work<R> {
             finished: false,
             own_gone: false,
             looked: Instant::now(),
+            taken: None,
+            linger,
         }
     }
 
     fn run(mut self) -> io::Result<()> {
         loop {
-            while self.receive()? | self.send()? {}
+            while self.receive()? | self.send()? {
+                self.taken = None;
+            }
             let nothing_to_receive = self.own_gone || (self.drained && self.incoming.is_empty());
             let nothing_to_send = self.peer_gone || (self.finished && self.outgoing.is_empty());
-            if nothing_to_receive && nothing_to_send {
+            if nothing_to_receive && (nothing_to_send || self.is_stuck()) {
                 return self.close();
             }
             self.wait()?;
         }
+    }
+
+    /// Whether the peer has let what our side left behind lie for too long. Only asked when our side has closed.
+    fn is_stuck(&mut self) -> bool {
+        self.own_gone && self.taken.get_or_insert_with(Instant::now).elapsed() >= self.linger
     }
 
     /// Our side reads what is on its way to it, then the end; its writes fail from now on.
@@ -266,7 +283,9 @@ fn is_end(error: &io::Error) -> bool {
 const SIZE: usize = 65536;
 /// How often to look whether the peer's domain lives; upstream's loops do the same (spec/vchan.md 2.6).
 const LOOK: Duration = Duration::from_secs(1);
-/// The same as a limit for a wait.
+/// How long a peer may let lie what was written before our side closed. Upstream waits for ever.
+const LINGER: Duration = Duration::from_secs(30);
+/// The same as [`LOOK`] as a limit for a wait.
 const TICK_MILLIS: u16 = 1000;
 
 #[cfg(test)]

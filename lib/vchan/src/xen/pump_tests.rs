@@ -56,12 +56,20 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_with(Pump::start)
+}
+
+fn rig_lingering(linger: Duration) -> Rig {
+    rig_with(|ring, socket| Pump::lingering(ring, socket, linger))
+}
+
+fn rig_with(start: impl FnOnce(Fake, UnixStream) -> io::Result<Pump>) -> Rig {
     let (own, socket) = UnixStream::pair().unwrap();
     let (stream, peer) = UnixStream::pair().unwrap();
     stream.set_nonblocking(true).unwrap();
     let (alive, silenced) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let ring = Fake { stream, alive: alive.clone(), silenced: silenced.clone() };
-    let pump = Pump::start(ring, socket).unwrap();
+    let pump = start(ring, socket).unwrap();
     Rig { own, peer, alive, silenced, pump }
 }
 
@@ -109,6 +117,47 @@ fn dropping_waits_until_the_ring_has_the_last_words() {
     });
     drop(pump);
     assert!(reading.join().unwrap() == noise(150_000));
+}
+
+#[test]
+fn p5_a_peer_that_takes_nothing_does_not_hold_a_dropped_vchan() {
+    let Rig { mut own, peer, pump, .. } = rig_lingering(Duration::from_millis(50));
+    own.set_nonblocking(true).unwrap();
+    while !matches!(own.write(&noise(65_536)), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {}
+    drop(own);
+    let begun = Instant::now();
+    drop(pump);
+    assert!(begun.elapsed() >= Duration::from_millis(50), "it was not waited for");
+    drop(peer);
+}
+
+#[test]
+fn a_peer_that_takes_a_little_now_and_then_gets_all_of_it() {
+    let Rig { mut own, mut peer, pump, .. } = rig_lingering(Duration::from_millis(400));
+    own.set_nonblocking(true).unwrap();
+    let mut count = 0;
+    loop {
+        match own.write(&noise(65_536)) {
+            Ok(written) => count += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    drop(own);
+    let reading = thread::spawn(move || {
+        let mut buffer = vec![0; 50_000];
+        let mut got = 0;
+        loop {
+            // All together longer than it may let lie, each pause shorter.
+            thread::sleep(Duration::from_millis(60));
+            match peer.read(&mut buffer).unwrap() {
+                0 => return got,
+                more => got += more,
+            }
+        }
+    });
+    drop(pump);
+    assert_eq!(reading.join().unwrap(), count);
 }
 
 #[test]

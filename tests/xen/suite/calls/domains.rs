@@ -1,0 +1,74 @@
+//! What Xen itself says of its domains.
+
+use crate::common::text;
+use std::process::{Command, Output};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Domain {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) paused: bool,
+}
+
+/// What `xl list` shows, dom0 included.
+pub(crate) fn domains() -> Vec<Domain> {
+    let output = Command::new("xl").arg("list").output().unwrap();
+    let table = text(&output.stdout);
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.len() >= 6)
+        .map(|row| Domain { name: row[0].into(), id: row[1].into(), paused: row[4].contains('p') })
+        .collect()
+}
+
+/// Those that are paused, the oldest first: the next to be taken.
+pub(crate) fn waiting() -> Vec<Domain> {
+    let mut waiting: Vec<_> = domains().into_iter().filter(|domain| domain.paused).collect();
+    waiting.sort_by_key(|domain| domain.id.parse::<u32>().unwrap());
+    waiting
+}
+
+pub(crate) fn named(name: &str) -> Option<Domain> {
+    domains().into_iter().find(|domain| domain.name == name)
+}
+
+pub(crate) fn is_there(id: &str) -> bool {
+    domains().iter().any(|domain| domain.id == id)
+}
+
+/// Runs `xl`; it must succeed.
+#[track_caller]
+pub(crate) fn xl(words: &[&str]) -> Output {
+    let output = Command::new("xl").args(words).output().unwrap();
+    assert!(output.status.success(), "xl {words:?}: {}", text(&output.stderr));
+    output
+}
+
+/// A domain of somebody else, paused before its first instruction. Destroyed when dropped.
+pub(crate) struct Stranger {
+    pub(crate) id: String,
+}
+
+impl Stranger {
+    #[track_caller]
+    pub(crate) fn paused(name: &str, mib: u64) -> Self {
+        let config = "/tmp/stranger.cfg";
+        let text = format!(
+            "name = \"{name}\"\ntype = \"pv\"\nkernel = \"/boot/vmlinux\"\nramdisk = \"/boot/guest.cpio\"\nmemory = {mib}\nvcpus = 1\n"
+        );
+        std::fs::write(config, text).unwrap();
+        xl(&["create", "-p", "-q", config]);
+        Self { id: named(name).expect("it was made").id }
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        drop(Command::new("xl").args(["destroy", &self.id]).status());
+    }
+}
+
+/// Names of vchan servers that xenstore holds.
+pub(crate) fn vchan_names() -> Vec<String> {
+    let output = Command::new("xenstore-ls").args(["-f", "/local/domain"]).output().unwrap();
+    text(&output.stdout).lines().filter(|line| line.contains("/data/vchan/")).map(str::to_owned).collect()
+}
