@@ -171,3 +171,35 @@ fn r84_one_that_was_handed_over_is_marked_as_preloaded_no_more() {
     call.kill().unwrap();
     call.wait().unwrap();
 }
+
+/// What Qubes OS's own launcher of GUI and audio daemons does with each event: nothing while `is_preload` is true; they start
+/// once, when it is told that this has changed.
+#[test]
+fn r106_gui_and_audio_start_when_a_preloaded_one_is_used_and_not_before() {
+    let serve = Serve::start(&["--preload=1", "--with", "sh -c 'sleep 1000'"]);
+    set_max(&serve, 0);
+    eventually("none waits", || is_settled(&serve, 0));
+    let mut events = admin(&serve).events().unwrap();
+    set_max(&serve, 1);
+    eventually("one waits", || is_settled(&serve, 1));
+    let (name, _) = disposables(&serve)[0].clone();
+    let qube = QubeRef::Name(name.clone());
+    serve.put("work", "f", b"a");
+    let is_preload = || admin(&serve).property_get(&qube, "is_preload").unwrap().is_true();
+    let mut next = || loop {
+        let event = events.next().unwrap().unwrap();
+        let is_news = matches!(event.name.as_str(), "domain-start" | "property-reset:is_preload");
+        if is_news && event.subject == name.as_str() {
+            return event.name;
+        }
+    };
+    assert_eq!(next(), "property-reset:is_preload");
+    assert_eq!(next(), "domain-start");
+    assert!(is_preload(), "the daemons would start for one that waits");
+    let mut call = serve.exec("work", ["qvm-open-in-dvm", "f"]).spawn().unwrap();
+    assert_eq!(next(), "property-reset:is_preload");
+    assert!(!is_preload(), "nobody is told again");
+    eventually("it runs", || admin(&serve).qube(&qube).unwrap().state == PowerState::Running);
+    call.kill().unwrap();
+    call.wait().unwrap();
+}

@@ -56,6 +56,10 @@ fn lists() {
     assert_eq!(state, "mem=0 mem_static_max=0 cputime=0 power_state=Halted");
     assert!(site.text("admin.vm.CurrentState", "", "dom0", b"").ends_with("power_state=Running"));
     assert_eq!(site.text("admin.vmclass.List", "", "dom0", b""), "AdminVM\nAppVM\nDispVM\nTemplateVM\n");
+    let labels = "red\norange\nyellow\ngreen\ngray\nblue\npurple\nblack\n";
+    assert_eq!(site.text("admin.label.List", "", "dom0", b""), labels);
+    assert_eq!(site.text("admin.label.Get", "blue", "dom0", b""), "0x3465a4");
+    assert_eq!(site.text("admin.label.Index", "blue", "dom0", b""), "6");
     let seen_by_qube = site.raw(b"admin.vm.List work name dom0\0");
     assert!(seen_by_qube.starts_with(b"2\0PermissionDenied\0"));
 }

@@ -1,6 +1,6 @@
 //! The table of methods and what each needs.
 
-use super::{Answer, Ask, Socket, creating, features, listing, properties, running, tags, volumes};
+use super::{Answer, Ask, Socket, creating, features, labels, listing, properties, running, tags, volumes};
 use crate::dom0::Dom0;
 use std::sync::Arc;
 
@@ -55,6 +55,9 @@ const INTERNAL: &[Method] = &[method("internal.GetSystemInfo", OnlyDom0, No, No,
 const PUBLIC: &[Method] = &[
     method("admin.vm.List", Any, No, No, listing::list),
     method("admin.vmclass.List", OnlyDom0, No, No, listing::classes),
+    method("admin.label.List", OnlyDom0, No, No, labels::list),
+    method("admin.label.Get", OnlyDom0, Yes, No, labels::color),
+    method("admin.label.Index", OnlyDom0, Yes, No, labels::number),
     method("admin.vm.CurrentState", Any, No, No, listing::current_state),
     method("admin.vm.property.List", Any, No, No, properties::list),
     method("admin.vm.property.Get", Any, Yes, No, properties::get),

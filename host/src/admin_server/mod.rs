@@ -6,6 +6,7 @@
 mod creating;
 mod features;
 mod following;
+mod labels;
 mod listing;
 mod methods;
 mod properties;

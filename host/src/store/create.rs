@@ -130,7 +130,7 @@ impl Store {
             None => self.user_of_disposable_template(name).or_else(|| {
                 let uses = |qube: &Qube, property: &str| self.text(qube, property) == name.as_str();
                 let others = || self.iter().filter(|qube| qube.name != *name && !self.is_preload(qube));
-                ["guivm", "netvm"].into_iter().find_map(|property| {
+                ["audiovm", "guivm", "netvm"].into_iter().find_map(|property| {
                     let user = others().find(|qube| uses(qube, property))?;
                     Some(format!("it is the {property} of {}", user.name))
                 })

@@ -1,6 +1,6 @@
 //! The labels of Qubes OS and their colours (spec/policy.md 9.1).
 
-/// Name and colour of each label.
+/// Name and colour of each label. The first has the number 1.
 const LABELS: [(&str, &str); 8] = [
     ("red", "0xcc0000"),
     ("orange", "0xf57900"),
@@ -12,7 +12,12 @@ const LABELS: [(&str, &str); 8] = [
     ("black", "0x000000"),
 ];
 
+/// All labels, in the order of their numbers.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    LABELS.iter().map(|(name, _)| *name)
+}
+
 /// The colour of a label, `0x` and six digits; `None` when there is no such label.
-pub(super) fn color(name: &str) -> Option<&'static str> {
+pub(crate) fn color(name: &str) -> Option<&'static str> {
     LABELS.iter().find(|(label, _)| *label == name).map(|(_, color)| *color)
 }

@@ -6,7 +6,7 @@ mod defaults;
 mod features;
 mod file;
 mod info;
-mod labels;
+pub(crate) mod labels;
 mod lists;
 mod properties;
 mod qube;

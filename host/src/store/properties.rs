@@ -46,8 +46,22 @@ const fn property(
 
 /// Sorted by name.
 const PROPERTIES: &[PropertySpec] = &[
+    property(
+        "audiovm",
+        Vm,
+        Access::Free,
+        GUESTS,
+        "qube that plays this one's sound; on this host only kept and told",
+    ),
     property("auto_cleanup", Bool, Access::Free, &[DispVM], "remove the disposable as soon as it ends"),
     property("autostart", Bool, Access::Free, GUESTS, "start the qube with the host"),
+    property(
+        "debug",
+        Bool,
+        Access::Free,
+        GUESTS,
+        "for who looks into the qube; on this host only kept and told",
+    ),
     property("default_dispvm", Vm, Access::Free, ALL, "template of the disposables that this qube asks for"),
     property("default_user", Str, Access::Free, GUESTS, "user that services run as"),
     property("dispid", Int, Access::Once, &[DispVM], "number of the disposable"),
@@ -60,6 +74,13 @@ const PROPERTIES: &[PropertySpec] = &[
     ),
     property("icon", Str, Access::Computed, ALL, "icon of the qube, from class and label"),
     property("is_preload", Bool, Access::Computed, &[DispVM], "waits in the queue, not used yet"),
+    property(
+        "keyboard_layout",
+        Str,
+        Access::Free,
+        ALL,
+        "layout+variant+options; on this host only kept and told",
+    ),
     property("klass", Str, Access::Computed, ALL, "class of the qube"),
     property("label", Label, Access::Free, ALL, "colour of the qube"),
     property("maxmem", Int, Access::Free, GUESTS, "memory that balancing may give, in MiB; 0 for none of it"),
@@ -69,9 +90,17 @@ const PROPERTIES: &[PropertySpec] = &[
     property("qrexec_timeout", Int, Access::Free, GUESTS, "seconds that a start may take"),
     property("shutdown_timeout", Int, Access::Free, GUESTS, "seconds that a shutdown may take"),
     property("start_time", Str, Access::Computed, GUESTS, "seconds since 1970 of the last start"),
+    property(
+        "stubdom_xid",
+        Int,
+        Access::Computed,
+        GUESTS,
+        "domain id of the device model, which no qube has here",
+    ),
     property("template", Vm, Access::Free, &[AppVM, DispVM], "qube that this one is made from"),
     property("template_for_dispvms", Bool, Access::Free, &[AppVM], "disposables may be made from this qube"),
     property("uuid", Str, Access::Once, ALL, "identity of the qube"),
+    property("virt_mode", Str, Access::Computed, GUESTS, "how the qube is run: none has a device model here"),
     property("xid", Int, Access::Computed, ALL, "domain id, -1 when halted"),
 ];
 
@@ -127,7 +156,7 @@ impl Store {
 
     fn default(&self, qube: &Qube, spec: &PropertySpec) -> Option<String> {
         match spec.name {
-            "auto_cleanup" | "autostart" | "template_for_dispvms" => Some("False".into()),
+            "auto_cleanup" | "autostart" | "debug" | "template_for_dispvms" => Some("False".into()),
             // A disposable's default is its own template (R1, promise P8); the others follow the system.
             "default_dispvm" if qube.class == DispVM => {
                 Some(qube.template().map(|name| name.to_string()).unwrap_or_default())
@@ -146,7 +175,8 @@ impl Store {
     fn last_default(&self, name: &str) -> Option<String> {
         match name {
             "default_user" => Some("user".into()),
-            "guivm" | "netvm" => Some(String::new()),
+            "audiovm" | "guivm" | "netvm" => Some(String::new()),
+            "keyboard_layout" => Some("us++".into()),
             "maxmem" => Some("0".into()),
             "memory" => Some("400".into()),
             "qrexec_timeout" => Some(self.system_value("default_qrexec_timeout")),
@@ -183,6 +213,8 @@ impl Store {
             "is_preload" => if self.is_preload(qube) { "True" } else { "False" }.into(),
             "klass" => qube.class.to_string(),
             "start_time" => qube.runtime.started_at.map(|at| at.to_string()).unwrap_or_default(),
+            "stubdom_xid" => "-1".into(),
+            "virt_mode" => "pv".into(),
             "xid" => qube.runtime.domid.map_or_else(|| "-1".into(), |domid| domid.to_string()),
             _ => String::new(),
         }

@@ -160,7 +160,10 @@ pub(super) fn not_a_disposable_template(template: &str) -> Refusal {
 
 /// How events show a value: nothing is `None`.
 pub(super) fn or_none<'a>(property: &str, value: &'a str) -> &'a str {
-    let is_vm = matches!(property, "default_dispvm" | "default_template" | "guivm" | "netvm" | "template");
+    let is_vm = matches!(
+        property,
+        "audiovm" | "default_dispvm" | "default_template" | "guivm" | "netvm" | "template"
+    );
     if is_vm && value.is_empty() { "None" } else { value }
 }
 
