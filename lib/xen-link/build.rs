@@ -10,7 +10,8 @@ fn main() -> Result<(), String> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=CC");
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
-    if !features.split(',').any(|feature| feature == "crt-static") {
+    let is_static = features.split(',').any(|feature| feature == "crt-static");
+    if env::var_os("CARGO_FEATURE_LINK").is_none() || !is_static {
         return Ok(());
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);

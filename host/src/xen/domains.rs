@@ -63,7 +63,7 @@ impl Domains {
             &uuid.to_string(),
             &kernel,
             &root,
-            self.images.memory(),
+            self.images.settings(),
         );
         let configuration = self.records.write(name, uuid, &text)?;
         let made = toolstack::create(&configuration).and_then(|()| {

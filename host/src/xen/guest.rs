@@ -1,5 +1,6 @@
 //! What a qube on Xen has beside the base of its root. Pure.
 
+use super::XenSettings;
 use super::cpio::Archive;
 
 /// The archive with our executable, a name for each program and service, and the script that starts the agent.
@@ -38,7 +39,14 @@ fn exports(environment: &[(String, String)]) -> String {
 }
 
 /// The text of a domain's configuration for `xl`.
-pub(super) fn configuration(name: &str, uuid: &str, kernel: &str, ramdisk: &str, memory: u32) -> String {
+pub(super) fn configuration(
+    name: &str,
+    uuid: &str,
+    kernel: &str,
+    ramdisk: &str,
+    settings: &XenSettings,
+) -> String {
+    let XenSettings { memory, words, .. } = settings;
     let quoted = |text: &str| format!("\"{}\"", text.replace(['"', '\\', '\n'], "_"));
     format!(
         "name = {}\nuuid = {}\ntype = \"pv\"\nkernel = {}\nramdisk = {}\nextra = {}\nmemory = {memory}\nvcpus = 1\n\
@@ -47,7 +55,7 @@ pub(super) fn configuration(name: &str, uuid: &str, kernel: &str, ramdisk: &str,
         quoted(uuid),
         quoted(kernel),
         quoted(ramdisk),
-        quoted(&format!("console=hvc0 quiet loglevel=3 qube={name}")),
+        quoted(&format!("console=hvc0 quiet loglevel=3 {words} qube={name}")),
     )
 }
 
@@ -88,11 +96,13 @@ mod tests {
 
     #[test]
     fn a_configuration_has_what_xl_needs_and_no_line_of_anybody_else() {
-        let text = configuration("disp7", "u-u", "/boot/vm\"linux", "/r\nname = \"x\"", 128);
+        let words = "nowatchdog\"".to_owned();
+        let settings = XenSettings { kernel: "k".into(), initramfs: "i".into(), memory: 128, words };
+        let text = configuration("disp7", "u-u", "/boot/vm\"linux", "/r\nname = \"x\"", &settings);
         assert!(text.contains("name = \"disp7\"\nuuid = \"u-u\"\ntype = \"pv\"\n"), "{text}");
         assert!(text.contains("kernel = \"/boot/vm_linux\"\n"));
         assert_eq!(text.lines().filter(|line| line.starts_with("name")).count(), 1);
-        assert!(text.contains("qube=disp7") && text.contains("memory = 128\n"));
+        assert!(text.contains("nowatchdog_ qube=disp7\"") && text.contains("memory = 128\n"));
     }
 
     #[test]

@@ -32,8 +32,8 @@ impl Images {
         Ok(Self { settings, directory, ours, made: Mutex::new(BTreeMap::new()) })
     }
 
-    pub(super) const fn memory(&self) -> u32 {
-        self.settings.memory
+    pub(super) const fn settings(&self) -> &XenSettings {
+        &self.settings
     }
 
     /// The volume `name` of the first of `places` that has it, else the machine's.
@@ -84,7 +84,8 @@ mod tests {
         fs::write(path("base"), "base!").unwrap();
         fs::create_dir_all(path("template/volumes")).unwrap();
         fs::write(path("template/volumes/initramfs"), "own").unwrap();
-        let settings = XenSettings { kernel: path("kernel"), initramfs: path("base"), memory: 1 };
+        let settings =
+            XenSettings { kernel: path("kernel"), initramfs: path("base"), memory: 1, words: String::new() };
         let images = Images::new(settings, top.path().to_owned(), &path("program"), &[], &[], &[]).unwrap();
         let common = images.root(&[path("none")]).unwrap();
         assert!(fs::read(&common).unwrap().starts_with(b"base!\0\0\x00070701"));

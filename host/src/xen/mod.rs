@@ -25,11 +25,13 @@ pub struct XenSettings {
     pub initramfs: PathBuf,
     /// Memory of each qube, in MiB.
     pub memory: u32,
+    /// More words for the kernel.
+    pub words: String,
 }
 
 impl XenSettings {
-    /// Reads `QUBES_XEN_KERNEL` (default `/boot/vmlinux`), `QUBES_XEN_INITRAMFS` (default `/boot/guest.cpio`) and
-    /// `QUBES_XEN_MEMORY` (MiB, default 192).
+    /// Reads `QUBES_XEN_KERNEL` (default `/boot/vmlinux`), `QUBES_XEN_INITRAMFS` (default `/boot/guest.cpio`),
+    /// `QUBES_XEN_MEMORY` (MiB, default 192) and `QUBES_XEN_KERNEL_WORDS` (default none).
     #[must_use]
     pub fn from_env() -> Self {
         let path =
@@ -39,6 +41,7 @@ impl XenSettings {
             kernel: path("QUBES_XEN_KERNEL", "/boot/vmlinux"),
             initramfs: path("QUBES_XEN_INITRAMFS", "/boot/guest.cpio"),
             memory: memory.unwrap_or(192),
+            words: std::env::var("QUBES_XEN_KERNEL_WORDS").unwrap_or_default(),
         }
     }
 }

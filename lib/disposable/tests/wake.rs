@@ -92,8 +92,15 @@ fn p3_a_stranger_is_never_woken_and_the_next_one_is_taken() {
     hypervisor.set(5, "disp5", uuid(5), Some(2)); // paused by somebody else too
     hypervisor.set(7, "disp7", uuid(7), Some(1)); // 6 does not exist
     let queue = queue_of(root.path(), &[1, 2, 3, 4, 5, 6, 7]);
-    let taken = wake::take(&queue, &hypervisor).unwrap();
+    let prepared = RefCell::new(Vec::new());
+    let prepare = |entry: &Entry| {
+        prepared.borrow_mut().push(entry.name.to_string());
+        Ok(())
+    };
+    let taken = wake::take_prepared(&queue, &hypervisor, &prepare).unwrap();
     assert_eq!(taken.disposable.unwrap().0.name().as_str(), "disp7");
+    // No stranger is asked for anything in its place; that somebody else paused one shows only after its wake-up.
+    assert_eq!(prepared.into_inner(), ["disp5", "disp7"]);
     assert_eq!(taken.passed_over.len(), 6, "{:?}", taken.passed_over);
     for (number, pauses) in [(1, Some(1)), (2, Some(1)), (3, None), (4, Some(0)), (7, Some(0))] {
         assert_eq!(hypervisor.pauses(number), pauses, "disp{number}");

@@ -29,21 +29,24 @@ impl Scene {
         Self(all)
     }
 
-    /// What has come since, after a while for what is about to go; domains are destroyed, so that the next test does not
-    /// suffer from them.
-    pub(crate) fn left(&self) -> Vec<String> {
+    /// What has come since, after a while for what is about to go, and what there is now. Domains are destroyed, so that the
+    /// next test does not suffer from them.
+    pub(crate) fn left(&self) -> (Vec<String>, Self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = Self::now();
             let left: Vec<String> = now.0.difference(&self.0).cloned().collect();
-            if left.is_empty() || Instant::now() > deadline {
+            if left.is_empty() {
+                return (left, now);
+            }
+            if Instant::now() > deadline {
                 let ids = domains();
                 for id in ids.iter().filter(|id| left.contains(&format!("domain {id} is left over"))) {
                     drop(output("destroy", Command::new("xl").args(["destroy", id])));
                 }
-                return left;
+                return (left, Self::now());
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_secs(1));
         }
     }
 }

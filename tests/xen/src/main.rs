@@ -78,7 +78,7 @@ fn test(names: &[String]) -> Result<bool, LabError> {
 }
 
 /// Longer than any test may take inside.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_secs(1500);
 
 fn list() -> Result<bool, LabError> {
     Programs::build(&cache())?.names()?.iter().for_each(|name| println!("{name}"));

@@ -74,7 +74,7 @@ struct Dom0 {
 }
 
 impl Dom0 {
-    /// Claim, verify, wake, connect, hand over, settle.
+    /// Claim, verify, prepare, wake, connect, hand over, settle.
     fn hand_over(
         &self,
         request: &Request,

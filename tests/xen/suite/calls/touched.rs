@@ -1,8 +1,8 @@
 //! Somebody else was at a disposable that waits (promise P3).
 
-use crate::EDITOR;
 use crate::common::{Serve, code, kill, processes_with, text};
 use crate::domains::{Domain, Stranger, domains, is_there, named, waiting, xl};
+use crate::{EDITOR, without_refill};
 use fixture::eventually;
 
 /// A call must pass over the oldest, which has been touched, and take another.
@@ -19,6 +19,7 @@ fn passes_over(serve: &Serve, touched: &Domain) {
 #[ignore = "runs in dom0: cargo run -p xen-lab -- test"]
 fn p3_a_disposable_that_somebody_paused_too_is_destroyed_and_the_next_one_taken() {
     let serve = Serve::start(&["--preload=2", "--with", EDITOR]);
+    without_refill(&serve);
     let oldest = waiting().remove(0);
     xl(&["pause", &oldest.id]);
     passes_over(&serve, &oldest);
@@ -28,6 +29,7 @@ fn p3_a_disposable_that_somebody_paused_too_is_destroyed_and_the_next_one_taken(
 #[ignore = "runs in dom0: cargo run -p xen-lab -- test"]
 fn p3_a_disposable_that_somebody_woke_is_destroyed_and_the_next_one_taken() {
     let serve = Serve::start(&["--preload=2", "--with", EDITOR]);
+    without_refill(&serve);
     let oldest = waiting().remove(0);
     // The keeper looks now and then, and must not be the one who finds out.
     let keepers = keepers(&serve);
