@@ -75,14 +75,12 @@ impl Question {
 /// The first word that cannot be meant.
 pub fn parse(words: &[OsString]) -> Result<Command, Failure> {
     let texts: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or_default()).collect();
-    // What follows the command of `run` is the command's.
-    let own = texts.iter().skip(1).take_while(|text| **text != "--");
-    let asks_help = |text: &&str| matches!(*text, "--help" | "-h");
+    let mut own = texts.iter().skip(1).take_while(|text| **text != "--");
+    let asks_help = own.any(|text| matches!(*text, "--help" | "-h"));
     match *texts.as_slice() {
+        // What follows the command of `run` is the command's.
         ["run", "--help" | "-h", ..] => Ok(Command::Help),
-        ["policy" | "status" | "watch" | "refresh" | "drain" | "doctor", ..]
-            if own.clone().any(|text| asks_help(&text)) =>
-        {
+        ["policy" | "status" | "watch" | "refresh" | "drain" | "doctor", ..] if asks_help => {
             Ok(Command::Help)
         }
         ["policy", "eval", ..] => question(words.get(2..).unwrap_or_default()).map(Command::Eval),

@@ -141,7 +141,7 @@ impl KeeperLock {
         if file.read_exact(&mut text).is_err() {
             return false;
         }
-        let looked = str::from_utf8(&text).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let looked = std::str::from_utf8(&text).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         os::monotonic_ns().saturating_sub(looked) < LONGEST_SILENCE_NS
             && matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
     }
