@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const PYTHON: &str = "/usr/bin/python3";
-const NAME: &str = "org.example.Editor";
+const NAME: &str = fixture::EDITOR_NAME;
 
 struct Ended(Child);
 
@@ -43,7 +43,7 @@ impl Session {
         for directory in ["data/applications", "data/dbus-1/services", "config"] {
             fs::create_dir_all(place.path(directory)).unwrap();
         }
-        fs::write(place.path("editor.py"), EDITOR).unwrap();
+        fs::write(place.path("editor.py"), fixture::EDITOR).unwrap();
         let editor = format!("{PYTHON} {}", place.path("editor.py").display());
         let start = start.replace("EDITOR", &editor);
         let service = format!("[D-BUS Service]\nName={NAME}\nExec={start}\n");
@@ -99,25 +99,6 @@ impl Session {
         child
     }
 }
-
-/// Reads a file, closes it, writes it half a second later; ends some time after that.
-const EDITOR: &str = r#"
-import os, sys
-from gi.repository import Gio, GLib
-class Editor(Gio.Application):
-    def do_open(self, files, count, hint):
-        text = files[0].load_contents(None)[1]
-        self.hold()
-        GLib.timeout_add(500, self.save, files[0], text.replace(b"draft", b"final"))
-    def save(self, file, text):
-        file.replace_contents(text, None, False, Gio.FileCreateFlags.NONE, None)
-        GLib.timeout_add(300, self.quit)
-    def do_activate(self):
-        self.hold()
-        with open(os.environ["NOTE"], "w") as note:
-            print("ready", file=note)
-Editor(application_id="org.example.Editor", flags=Gio.ApplicationFlags.HANDLES_OPEN).run(sys.argv)
-"#;
 
 #[test]
 fn m37_an_application_that_the_bus_starts_is_waited_for() {
