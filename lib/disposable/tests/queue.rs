@@ -151,6 +151,27 @@ fn p11_whether_a_keeper_lives() {
 }
 
 #[test]
+fn p11_a_keeper_that_is_stuck_is_not_trusted() {
+    let root = tempfile::tempdir().unwrap();
+    let lock = KeeperLock::take(root.path()).unwrap().unwrap();
+    let last_look = |ago: u64| {
+        let time = os::monotonic_ns().saturating_sub(ago * 1_000_000_000);
+        fs::write(root.path().join("keeper"), format!("{time:020}\n")).unwrap();
+    };
+    for (ago, trusted) in [(0, true), (60, true), (90, false)] {
+        // A machine that has just booted has no such past.
+        if os::monotonic_ns() > 90_000_000_000 {
+            last_look(ago);
+            assert_eq!(KeeperLock::is_held(root.path()), trusted, "{ago} s ago");
+        }
+    }
+    lock.beat().unwrap();
+    assert!(KeeperLock::is_held(root.path()), "it has looked again");
+    fs::write(root.path().join("keeper"), "").unwrap();
+    assert!(!KeeperLock::is_held(root.path()));
+}
+
+#[test]
 fn a_template_without_a_queue_is_no_error() {
     let root = tempfile::tempdir().unwrap();
     assert!(Queue::open(root.path(), &template(), Duration::from_millis(1)).unwrap().is_none());

@@ -144,6 +144,9 @@ impl Driver {
                 looked_at = os::monotonic_ns();
             }
             let again_at = if self.following { self.pass(full) } else { None };
+            if let Some(Err(error)) = self.trust.as_ref().map(KeeperLock::beat) {
+                log::error!("cannot say that the keeper lives: {error}; calls start cold soon");
+            }
             let mut reason = self.wait(reasons, again_at);
             // In case somebody touched what waits.
             full = os::monotonic_ns() >= looked_at + HEALTH_LOOK_NS;

@@ -140,7 +140,8 @@ fn check_directory(path: &Path, findings: &mut Vec<Finding>) {
 
 fn keeper(scope: &Scope, config: &Config, findings: &mut Vec<Finding>) {
     if !KeeperLock::is_held(&config.queue) {
-        let wrong = "no keeper lives, so every call starts a cold disposable";
+        let wrong =
+            "no keeper lives, or it has been stuck for over a minute: every call starts a cold disposable";
         findings.push(Finding::new("keeper", wrong, scope.keeper_remedy()));
     } else if is_of_another_boot(&config.queue).unwrap_or(false) {
         let wrong = format!("{} is of another boot of this machine", config.queue.display());

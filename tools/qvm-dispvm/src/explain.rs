@@ -49,7 +49,14 @@ pub(crate) fn outcome(
         Err(error) => {
             page.line("policy", directories.join(", "));
             page.line("denied", format!("the policy is broken, nothing is allowed: {error}"));
-            page.line("remedy", "correct that line; every call is refused until then");
+            let remedy = match error.line {
+                Some(_) => "correct that line; every call is refused until then",
+                None => {
+                    "see to that file or directory; every call is refused until then. Elsewhere than in Qubes OS: \
+                     --policy-dir DIR, or --state DIR of a running \"qubes-host serve\""
+                }
+            };
+            page.line("remedy", remedy);
             return page.end(DENIED);
         }
     };

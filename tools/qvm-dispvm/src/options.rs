@@ -75,7 +75,14 @@ impl Question {
 /// The first word that cannot be meant.
 pub fn parse(words: &[OsString]) -> Result<Command, Failure> {
     let texts: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let mut own = texts.iter().skip(1).take_while(|text| **text != "--");
+    let asks_help = own.any(|text| matches!(*text, "--help" | "-h"));
     match *texts.as_slice() {
+        // What follows the command of `run` is the command's.
+        ["run", "--help" | "-h", ..] => Ok(Command::Help),
+        ["policy" | "status" | "watch" | "refresh" | "drain" | "doctor", ..] if asks_help => {
+            Ok(Command::Help)
+        }
         ["policy", "eval", ..] => question(words.get(2..).unwrap_or_default()).map(Command::Eval),
         ["policy", "explain", ..] => question(words.get(2..).unwrap_or_default()).map(Command::Explain),
         ["status", ..] => scope(words).map(Command::Status),
@@ -219,6 +226,21 @@ mod tests {
         let line = ["policy", "explain", "--state", "/s", "--", "work", "x", "--y"];
         let Ok(Command::Explain(question)) = parse_line(&line) else { panic!() };
         assert!(question.tag_targets && question.target == "--y");
+    }
+
+    #[test]
+    fn help_is_shown_wherever_it_is_asked_for() {
+        for line in [
+            &["--help"][..],
+            &["drain", "--help"],
+            &["status", "--json", "-h"],
+            &["policy", "eval", "--help"],
+            &["run", "--help"],
+        ] {
+            assert_eq!(parse_line(line), Ok(Command::Help), "{line:?}");
+        }
+        assert!(matches!(parse_line(&["run", "--", "x", "--help"]), Ok(Command::Run(_))));
+        assert!(matches!(parse_line(&["run", "x", "--help"]), Ok(Command::Run(_))));
     }
 
     #[test]

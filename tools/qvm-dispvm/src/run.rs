@@ -111,8 +111,19 @@ pub(crate) fn outcome(order: &Order) -> Result<Outcome, Failure> {
     };
     let request = Request { service: order.service.clone(), source: QubeName::dom0(), target };
     let exit = disposable::call::run(config, &request, &order.command())?;
-    Ok(Outcome::said(String::new(), exit))
+    let mut outcome = Outcome::said(String::new(), exit);
+    if exit == NOT_FOUND && order.service.service.as_str() != "qubes.VMExec" {
+        outcome.reason = format!(
+            "qvm-dispvm: the disposable has no service {}, or that said \"not found\" itself (exit code 127); its \
+             template needs a file of that name in /etc/qubes-rpc\n",
+            order.service.service.as_str()
+        );
+    }
+    Ok(outcome)
 }
+
+/// What a missing service ends with, as well as a missing command (promise P9).
+const NOT_FOUND: u8 = 127;
 
 /// dom0's own default_dispvm, else the system's.
 fn default_of_dom0(config: &Config) -> Result<Target, Failure> {

@@ -149,7 +149,8 @@ impl Dom0 {
     fn desk(&self, template: &Template) -> Result<Desk, CallError> {
         let trusted = KeeperLock::is_held(&self.config.queue);
         if !trusted {
-            let text = format!("no keeper is running: {} starts a fresh disposable", template.name);
+            let text =
+                format!("no keeper is running, or it is stuck: {} starts a fresh disposable", template.name);
             self.tell(Event::now(WHO, "no-keeper", template.name.as_str(), text));
         }
         match Queue::open(&self.config.queue, &template.name, self.config.lock_wait) {

@@ -5,8 +5,9 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -109,9 +110,9 @@ fn exclusive(root: &Path, name: &str) -> io::Result<Option<Flock<File>>> {
 }
 
 /// Held by the keeper while it hears of every change. While nobody holds it, generations cannot be trusted
-/// (promise P11).
+/// (promise P11). Its file says when the keeper last looked around: one that is stuck hears of nothing.
 #[derive(Debug)]
-pub struct KeeperLock(#[allow(dead_code, reason = "held, never read")] Flock<File>);
+pub struct KeeperLock(Flock<File>);
 
 impl KeeperLock {
     /// Says that the queues below `root` can be trusted. `Ok(None)` when another keeper says so.
@@ -119,13 +120,32 @@ impl KeeperLock {
     /// # Errors
     /// The directory or the file cannot be made.
     pub fn take(root: &Path) -> io::Result<Option<Self>> {
-        Ok(exclusive(root, "keeper")?.map(Self))
+        let Some(lock) = exclusive(root, "keeper")?.map(Self) else { return Ok(None) };
+        lock.beat()?;
+        Ok(Some(lock))
     }
 
-    /// Whether a keeper lives.
+    /// Says that the keeper looks around now.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn beat(&self) -> io::Result<()> {
+        self.0.write_all_at(format!("{:020}\n", os::monotonic_ns()).as_bytes(), 0)
+    }
+
+    /// Whether a keeper lives, and has looked around not too long ago.
     #[must_use]
     pub fn is_held(root: &Path) -> bool {
-        let Ok(file) = File::open(root.join("keeper")) else { return false };
-        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+        let Ok(mut file) = File::open(root.join("keeper")) else { return false };
+        let mut text = [0; 20];
+        if file.read_exact(&mut text).is_err() {
+            return false;
+        }
+        let looked = std::str::from_utf8(&text).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        os::monotonic_ns().saturating_sub(looked) < LONGEST_SILENCE_NS
+            && matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
     }
 }
+
+/// A keeper looks around every 30 s even if nothing happens; one that missed that twice is stuck.
+const LONGEST_SILENCE_NS: u64 = 75_000_000_000;
