@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display, Formatter};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Splits at blanks, tabs and newlines. `'…'` holds anything but `'`; in `"…"` a `\` before `"` or `\` loses its own
-/// meaning; elsewhere `\` makes the next byte an ordinary one. Nothing is expanded. No word at all is `Ok` and empty.
+/// Splits at blanks, tabs and newlines. `'…'` holds anything but `'`; in `"…"` a `\` before `"`, `\`, `$` or `` ` `` loses its
+/// own meaning, as in a shell; elsewhere `\` makes the next byte an ordinary one. Nothing is expanded. No word at all is
+/// `Ok` and empty.
 pub(crate) fn split(text: &OsStr) -> Result<Vec<OsString>, WordsError> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
@@ -19,7 +20,7 @@ pub(crate) fn split(text: &OsStr) -> Result<Vec<OsString>, WordsError> {
                     match bytes.next().ok_or(WordsError::OpenQuote(char::from(byte)))? {
                         end if end == byte => break,
                         b'\\' if byte == b'"' => {
-                            let escaped = bytes.next_if(|&next| matches!(next, b'"' | b'\\'));
+                            let escaped = bytes.next_if(|&next| matches!(next, b'"' | b'\\' | b'$' | b'`'));
                             word.push(escaped.unwrap_or(b'\\'));
                         }
                         inner => word.push(inner),
@@ -69,6 +70,7 @@ mod tests {
         );
         assert_eq!(words("a'b'\"c\"d").unwrap(), ["abcd"]);
         assert_eq!(words("$HOME `x` *").unwrap(), ["$HOME", "`x`", "*"]);
+        assert_eq!(words(r#"sh -c "cp \"\$1\" \`x\`""#).unwrap(), ["sh", "-c", "cp \"$1\" `x`"]);
         assert_eq!(words("  ").unwrap(), [""; 0]);
         assert_eq!(words("a 'b"), Err(WordsError::OpenQuote('\'')));
         assert_eq!(words("a \"b\\\""), Err(WordsError::OpenQuote('"')));

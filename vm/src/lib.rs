@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 pub mod receiving;
+pub mod subject;
 pub mod vmexec;
 
 mod command_line;
@@ -44,7 +45,6 @@ mod say;
 mod service;
 mod shown;
 mod signals;
-mod subject;
 mod url;
 
 use std::ffi::OsString;

@@ -7,21 +7,29 @@ use std::fmt::{self, Display, Formatter};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+/// A file or a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub enum Subject {
+    /// A path, which need not exist.
     File(PathBuf),
+    /// A URL that may be opened.
     Url(Url),
 }
 
 /// Decides by the text alone, as upstream does (spec/open-file.md, section 1); `file:` URLs become paths (L4).
-pub(crate) fn classify(word: &OsStr) -> Result<Subject, SubjectError> {
+///
+/// # Errors
+/// A URL that may not be opened, or a `file:` URL that is no path of this qube.
+pub fn classify(word: &OsStr) -> Result<Subject, SubjectError> {
     let text = word.as_bytes();
     if let Some(path) = file_url(text) {
-        let path = path.map_err(|cause| SubjectError::FileUrl { word: word.to_owned(), cause })?;
+        let path =
+            path.map_err(|cause| SubjectError { word: word.to_owned(), cause: Cause::FileUrl(cause) })?;
         return Ok(Subject::File(PathBuf::from(OsString::from_vec(path))));
     }
     if looks_like_url(text) {
-        let url = Url::parse(text).map_err(|cause| SubjectError::Url { word: word.to_owned(), cause })?;
+        let url = Url::parse(text)
+            .map_err(|cause| SubjectError { word: word.to_owned(), cause: Cause::Url(cause) })?;
         return Ok(Subject::Url(url));
     }
     Ok(Subject::File(PathBuf::from(word)))
@@ -29,7 +37,8 @@ pub(crate) fn classify(word: &OsStr) -> Result<Subject, SubjectError> {
 
 /// The scheme of a text such as `mailto:someone`, which is taken for a file name, for a better message when no such
 /// file exists.
-pub(crate) fn other_scheme(path: &OsStr) -> Option<&str> {
+#[must_use]
+pub fn other_scheme(path: &OsStr) -> Option<&str> {
     let text = path.to_str()?;
     let (scheme, _) = text.split_once(':')?;
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-');
@@ -38,16 +47,23 @@ pub(crate) fn other_scheme(path: &OsStr) -> Option<&str> {
 
 /// Why a word names nothing that can be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SubjectError {
-    Url { word: OsString, cause: UrlError },
-    FileUrl { word: OsString, cause: FileUrlError },
+pub struct SubjectError {
+    word: OsString,
+    cause: Cause,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Cause {
+    Url(UrlError),
+    FileUrl(FileUrlError),
 }
 
 impl Display for SubjectError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url { word, cause } => write!(f, "cannot open the URL \"{}\": {cause}", shown(word)),
-            Self::FileUrl { word, cause } => write!(f, "cannot open \"{}\": {cause}", shown(word)),
+        let word = shown(&self.word);
+        match &self.cause {
+            Cause::Url(cause) => write!(f, "cannot open the URL \"{word}\": {cause}"),
+            Cause::FileUrl(cause) => write!(f, "cannot open \"{word}\": {cause}"),
         }
     }
 }

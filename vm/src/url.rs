@@ -10,7 +10,7 @@ const SCHEMES: &[&str] = &["http", "https", "ftp"];
 /// An `http`, `https` or `ftp` URL: the scheme in lower case, no control character, not longer than [`LONGEST_URL`]
 /// (spec/open-file.md, section 3; S20).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Url(String);
+pub struct Url(String);
 
 impl Url {
     pub(crate) fn parse(text: &[u8]) -> Result<Self, UrlError> {
@@ -35,7 +35,9 @@ impl Url {
         Ok(Self(format!("{scheme}://{rest}")))
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

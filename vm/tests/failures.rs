@@ -92,9 +92,12 @@ fn m43_a_missing_application_is_named_with_its_remedy() {
         .expect(127, &["no-such-editor", "--with COMMAND", "QUBES_OPEN_WITH"]);
     place.open("'", &file).expect(1, &["QUBES_OPEN_WITH is no command line: the quote ' is not closed"]);
     let mut command = place.command("qvm-open-in-dvm", "");
-    // A PATH in which no xdg-open can be.
-    let done = Done::of(command.env("PATH", place.path("home")).arg(&file).output().unwrap());
-    done.expect(127, &["no xdg-open", "--with COMMAND"]);
+    // First there is no xdg-open in PATH, then one that knows no program for this kind of file (xdg-open(1): exit code 3).
+    let command = command.arg(&file);
+    let mut open = |path| Done::of(command.env("PATH", path).output().unwrap());
+    open(place.path("home")).expect(127, &["no xdg-open", "--with COMMAND"]);
+    let path = place.script("xdg-open", "exit 3").with_file_name("");
+    open(path).expect(3, &["xdg-open has no application here", "--with COMMAND"]);
     assert_eq!(place.left_behind(), [""; 0]);
 }
 

@@ -3,7 +3,8 @@
 use super::failure::Failure;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use vm::subject;
 
 /// A file of this machine, or a URL.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,14 +19,22 @@ impl Subject {
     /// Tells files from URLs and refuses what cannot be opened. A symbolic link is followed: the file that it names is
     /// opened and, if edited, replaced.
     pub(super) fn check(given: &OsStr) -> Result<Self, Failure> {
-        if let Some(url) = given.to_str().filter(|text| looks_like_url(text)) {
-            return Self::check_url(url);
-        }
-        let path = Path::new(given);
-        let shown = names::printable(given.as_encoded_bytes());
+        let given = match subject::classify(given) {
+            Ok(subject::Subject::Url(url)) => return Ok(Self::Url(url.as_str().to_owned())),
+            Ok(subject::Subject::File(path)) => path,
+            Err(error) => return Err(Failure::subject(error.to_string())),
+        };
+        let path = given.as_path();
+        let shown = names::printable(path.as_os_str().as_encoded_bytes());
         let failed =
             |cause: &dyn std::fmt::Display| Failure::subject(format!("cannot open \"{shown}\": {cause}"));
-        let found = fs::metadata(path).map_err(|error| failed(&error))?;
+        let missing = |error: std::io::Error| match subject::other_scheme(path.as_os_str()) {
+            Some(scheme) if error.kind() == std::io::ErrorKind::NotFound => failed(&format!(
+                "there is no such file, and of URLs only http, https and ftp are opened, not {scheme}"
+            )),
+            _ => failed(&error),
+        };
+        let found = fs::metadata(path).map_err(missing)?;
         if found.is_dir() {
             return Err(failed(&"it is a directory; only files can be opened in a disposable"));
         }
@@ -41,24 +50,6 @@ impl Subject {
             _ => Err(failed(&"it has no name")),
         }
     }
-
-    fn check_url(url: &str) -> Result<Self, Failure> {
-        let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
-        match scheme.as_str() {
-            "http" | "https" | "ftp" => Ok(Self::Url(url.to_owned())),
-            "file" => Err(Failure::subject("a file:// URL names a file: give its path")),
-            _ => Err(Failure::subject(format!(
-                "cannot open \"{url}\": only http, https and ftp URLs are opened"
-            ))),
-        }
-    }
-}
-
-/// A letter, then letters, digits or `+`, then `://` (spec/open-file.md, section 1); `.` and `-` too, which URLs allow.
-fn looks_like_url(text: &str) -> bool {
-    let Some((scheme, _)) = text.split_once("://") else { return false };
-    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -72,12 +63,15 @@ mod tests {
             ("/nosuch", "No such file"),
             ("/dev/null", "regular file"),
             ("gopher://x", "only http"),
-            ("file:///etc/passwd", "path"),
+            ("mailto:x", "not mailto"),
+            ("http://", "nothing follows"),
+            ("file:///nosuch", "No such file"),
+            ("file://server/etc/passwd", "server"),
         ] {
             let failure = Subject::check(OsStr::new(given)).unwrap_err();
             assert!(failure.to_string().contains(part), "{failure}");
             assert_eq!(failure.exit, 1);
         }
-        assert_eq!(Subject::check(OsStr::new("HTTPS://a/b")).unwrap(), Subject::Url("HTTPS://a/b".into()));
+        assert_eq!(Subject::check(OsStr::new("HTTPS://a/b")).unwrap(), Subject::Url("https://a/b".into()));
     }
 }

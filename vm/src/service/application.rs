@@ -66,7 +66,7 @@ impl OpenWith {
             io::ErrorKind::NotFound if self.is_default => ApplicationError::NoDefault,
             _ => ApplicationError::Start(printable(program.as_bytes()).to_string(), cause),
         })?;
-        Ok(Application { child, grace: self.grace })
+        Ok(Application { child, is_default: self.is_default, grace: self.grace })
     }
 }
 
@@ -85,6 +85,7 @@ pub(super) enum Output {
 
 pub(super) struct Application {
     child: Child,
+    is_default: bool,
     grace: Duration,
 }
 
@@ -119,7 +120,7 @@ impl Application {
     fn wait_for_child(&mut self, session: &Session) -> Result<Ended, Stop> {
         loop {
             if let Some(status) = self.child.try_wait().map_err(Stop::System)? {
-                return Ok(Ended(status));
+                return Ok(Ended { status, is_default: self.is_default });
             }
             session.pause(None)?;
         }
@@ -182,14 +183,20 @@ fn end_all(session: &Session, holders: &Holders) {
     }
 }
 
+/// "A required tool could not be found" (xdg-open(1)): no program is there for this kind of file or URL.
+const XDG_OPEN_HAS_NOTHING: i32 = 3;
+
 /// How an application ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ended(std::process::ExitStatus);
+pub(super) struct Ended {
+    status: std::process::ExitStatus,
+    is_default: bool,
+}
 
 impl Ended {
     /// The code that the service passes on. 126 means "refused" and nothing else (M44): an application's 126 becomes 1.
     pub(super) fn code(self) -> u8 {
-        match exit_code::of(self.0) {
+        match exit_code::of(self.status) {
             exit_code::REFUSED => exit_code::FAILURE,
             code => code,
         }
@@ -199,7 +206,10 @@ impl Ended {
 impl Display for Ended {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         use std::os::unix::process::ExitStatusExt;
-        match (self.0.code(), self.0.signal()) {
+        match (self.status.code(), self.status.signal()) {
+            (Some(XDG_OPEN_HAS_NOTHING), _) if self.is_default => f.write_str(
+                "xdg-open has no application here that opens it; name one with --with COMMAND (QUBES_OPEN_WITH)",
+            ),
             (Some(code), _) => write!(f, "application ended with exit code {code}"),
             (None, Some(signal)) => write!(f, "application was ended by signal {signal}"),
             (None, None) => f.write_str("application ended in an unknown way"),
