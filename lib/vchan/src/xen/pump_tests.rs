@@ -56,7 +56,7 @@ struct Rig {
 }
 
 fn rig() -> Rig {
-    rig_with(|ring, socket| Pump::start(ring, socket))
+    rig_with(Pump::start)
 }
 
 fn rig_lingering(linger: Duration) -> Rig {
