@@ -152,7 +152,7 @@ build_id() { readelf -n "$1" | sed -n 's/.*Build ID: \(..\)\(.*\)/\1\/\2/p'; }
 prove_desktop() {
     local entry file
     for entry in open view; do
-        expect "its entry \"$entry\" is valid" inside desktop-file-validate "/usr/share/applications/qubes-dispvm-$entry.desktop"
+        expect "its entry \"$entry\" is valid" inside desktop-file-validate "/usr/lib/qubes-dispvm/share/applications/qubes-dispvm-$entry.desktop"
         expect "PCManFM's entry \"$entry\"" inside test -s "/usr/share/file-manager/actions/qubes-dispvm-$entry.desktop"
     done
     for file in nautilus-python/extensions/qvm_dispvm_nautilus.py caja-python/extensions/qvm_dispvm_caja.py kio/servicemenus/qvm-dispvm.desktop; do
@@ -161,19 +161,28 @@ prove_desktop() {
     expect "each starts the opener of the package" entries_start_ours
     expect "Thunar's menu has both entries" in_thunar
     expect "and what was there" inside grep -q Mine /etc/xdg/Thunar/uca.xml
-    expect "by itself a file is not opened in a disposable" bash -c '! grep -q "^Default.*dispvm" <<<"$1"' _ "$(gio_mime)"
+    expect "it takes what nothing else takes" grep -q '^Default.*qubes-dispvm-open.desktop' <(gio_mime)
+    inside sh -c 'printf "[Desktop Entry]\nType=Application\nName=Editor\nExec=/bin/true %%f\nMimeType=text/plain;\n" >/usr/share/applications/zz-editor.desktop
+        update-desktop-database /usr/share/applications'
+    expect "with another application it is nothing's default" grep -q '^Default.*zz-editor.desktop' <(gio_mime)
+    expect "but offered" grep -q 'qubes-dispvm-view.desktop' <(gio_mime)
     expect "a program with disposables opens files in them" grep -q '^Default.*qvm-open-in-dvm.desktop' <(gio_mime with-disposables)
+    inside sh -c 'rm /usr/share/applications/zz-editor.desktop; update-desktop-database /usr/share/applications
+        grep -q = /usr/share/applications/mimeinfo.cache || rm /usr/share/applications/mimeinfo.cache'
     expect "and links" grep -q '^Default.*qvm-open-in-dvm.desktop' <(gio_mime with-disposables x-scheme-handler/https)
 }
 
 in_thunar() { [ "$(inside grep -c '/usr/lib/qubes-dispvm/bin/qvm-open-in-dvm' /etc/xdg/Thunar/uca.xml)" = 2 ]; }
 
 # gio_mime [with-disposables [TYPE]]: what opens files of a type.
-gio_mime() { inside env PATH=/usr/lib/qubes-dispvm/bin:/usr/bin:/bin ${1-} gio mime "${2-text/plain}"; }
+gio_mime() {
+    # shellcheck disable=SC2016
+    inside env PATH=/usr/lib/qubes-dispvm/bin:/usr/bin:/bin sh -c '. /etc/profile.d/qubes-dispvm-desktop.sh; exec $1 gio mime "$2"' _ "${1-}" "${2-text/plain}"
+}
 
 entries_start_ours() {
     local file
-    for file in $(inside grep -rlE 'qvm-open-in-dvm( |")' /usr/share/applications /usr/share/file-manager /usr/share/kio /usr/share/nautilus-python /usr/share/caja-python |
+    for file in $(inside grep -rlE 'qvm-open-in-dvm( |")' /usr/lib/qubes-dispvm/share /usr/share/file-manager /usr/share/kio /usr/share/nautilus-python /usr/share/caja-python |
         grep dispvm); do
         ! inside grep -E 'Exec=|PROGRAM =' "$file" | grep -v /usr/lib/qubes-dispvm/bin/qvm-open-in-dvm || { echo "$file"; return 1; }
     done

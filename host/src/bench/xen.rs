@@ -59,5 +59,5 @@ fn xl_unpause() -> Result<Figure, Failure> {
     Ok(Figure::of_times("xl_unpause", None, times))
 }
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 const UNPAUSES: usize = 10;

@@ -1,5 +1,6 @@
 //! From running to halted, and for most disposables to gone.
 
+use super::start::XEN_PATIENCE;
 use super::{daemon, directory, domain};
 use crate::dom0::{Dom0, monotonic_seconds};
 use crate::store::Refusal;
@@ -37,7 +38,8 @@ impl Dom0 {
         domain::destroy(self, domid).map_err(|error| {
             Refusal::new(ErrorClass::QubesVMError, format!("{name} cannot be ended: {error}"))
         })?;
-        let gone = self.wait_for(PATIENCE, |state| (state.lives.domid(name) != Some(domid)).then_some(()));
+        let patience = if self.xen.is_some() { PATIENCE * XEN_PATIENCE } else { PATIENCE };
+        let gone = self.wait_for(patience, |state| (state.lives.domid(name) != Some(domid)).then_some(()));
         gone.ok_or_else(|| Refusal::new(ErrorClass::QubesVMError, format!("{name} does not end")))
     }
 

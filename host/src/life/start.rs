@@ -17,7 +17,7 @@ use trace::Event;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A domain boots a kernel of its own, which without hardware virtualisation takes long.
-const XEN_PATIENCE: u32 = 5;
+pub(super) const XEN_PATIENCE: u32 = 5;
 
 /// What one start is about, decided at its beginning.
 #[derive(Debug, Clone)]

@@ -77,6 +77,9 @@ impl Templates {
         let property = ["property-set:", "property-reset:", "property-del:"]
             .iter()
             .find_map(|prefix| name.strip_prefix(prefix));
+        if property == Some("netvm") {
+            self.note_netvm(&subject, event.value("newvalue"));
+        }
         let changes = match (name, property) {
             // What was connected to its network is connected no more, and a paused one cannot be connected again (R99 to
             // R101, users.md M25).
@@ -116,6 +119,16 @@ impl Templates {
         if about || about_class || matches!(event, "domain-add" | "domain-delete" | "connection-established")
         {
             self.forget();
+        }
+    }
+
+    /// The next event may be about the new one already, before all is read again.
+    fn note_netvm(&mut self, template: &QubeName, netvm: Option<&str>) {
+        let Some(known) = self.known.as_mut().filter(|known| known.limits.contains_key(template)) else {
+            return;
+        };
+        if let Some(netvm) = netvm.and_then(|netvm| netvm.parse().ok()) {
+            known.netvms.insert(template.clone(), netvm);
         }
     }
 

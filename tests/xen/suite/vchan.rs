@@ -6,6 +6,7 @@ mod guest;
 use guest::{Guest, eventually, xenstore_of, xl};
 use names::DomId;
 use std::io::{ErrorKind, Read, Write};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use vchan::{Config, Server, Vchan};
 
@@ -83,6 +84,13 @@ fn nobody_to_connect_to_is_said_in_time() {
     let limit = Some(Duration::from_secs(2));
     let error = Vchan::connect(&Config::from_env(), domid(&guest), 513, limit).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
+    // Nor by a server, which takes its names with it: whoever came later would join what is gone.
+    let server = Server::bind(&Config::from_env(), domid(&guest), 514).unwrap();
+    let names = format!("/local/domain/0/data/vchan/{}", domid(&guest));
+    let has_names = || Command::new("xenstore-exists").arg(&names).status().unwrap().success();
+    assert!(has_names());
+    assert_eq!(server.accept(limit).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!(!has_names(), "the names are left");
     let gone = domid(&guest);
     drop(guest);
     let error = Vchan::connect(&Config::from_env(), gone, 513, PATIENCE).unwrap_err();

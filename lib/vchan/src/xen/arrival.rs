@@ -23,7 +23,15 @@ pub(crate) fn connect(peer: DomId, port: u16, timeout: Option<Duration>) -> io::
     store.watch(&key, "vchan")?;
     loop {
         if is_named(&mut store, &key)? {
-            return server::vchan(Channel::join(peer, &path, store)?);
+            match Channel::join(peer, &path) {
+                Ok(mut channel) => {
+                    channel.ask_by(store);
+                    return server::vchan(channel);
+                }
+                // A server that has given up meanwhile takes its names away first; another may come.
+                Err(error) if is_named(&mut store, &key)? => return Err(error),
+                Err(error) => log::debug!("vchan: the server has gone: {error}"),
+            }
         }
         let left = deadline.map_or(TICK, |until| until.saturating_duration_since(Instant::now()).min(TICK));
         if left.is_zero() {

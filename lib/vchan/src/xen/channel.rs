@@ -71,14 +71,16 @@ impl Channel {
     }
 
     /// The client of the server whose names are at `path`.
-    pub(super) fn join(peer: DomId, path: &str, store: Xenstore) -> io::Result<Self> {
+    pub(super) fn join(peer: DomId, path: &str) -> io::Result<Self> {
         let path = CString::new(path)?;
         // SAFETY: as in `serve`.
         let channel = unsafe { libxenvchan_client_init(ptr::null_mut(), peer.get().into(), path.as_ptr()) };
-        // Not by the rest of another value: dropping that would close the channel under our hands.
-        let mut joined = Self::take(channel, peer, "cannot join the vchan")?;
-        joined.store = Some(store);
-        Ok(joined)
+        Self::take(channel, peer, "cannot join the vchan")
+    }
+
+    /// A connection to ask by whether the peer lives.
+    pub(super) fn ask_by(&mut self, store: Xenstore) {
+        self.store = Some(store);
     }
 
     fn take(channel: *mut Opaque, peer: DomId, step: &str) -> io::Result<Self> {

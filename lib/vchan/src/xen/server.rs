@@ -15,44 +15,55 @@ use xenstore::Xenstore;
 /// A server that no client has reached yet. Its names in xenstore go when the client is there, or with it.
 #[derive(Debug)]
 pub(crate) struct XenServer {
+    /// Dropped before the channel: a client that comes too late must find no names of what is gone.
+    names: Names,
     channel: Channel,
+}
+
+/// What xenstore says of a server; removed when dropped.
+#[derive(Debug)]
+struct Names {
     peer: DomId,
     port: u16,
 }
 
 impl XenServer {
     pub(crate) fn bind(peer: DomId, port: u16) -> io::Result<Self> {
-        Ok(Self { channel: Channel::serve(peer, port)?, peer, port })
+        let channel = Channel::serve(peer, port)?;
+        Ok(Self { names: Names { peer, port }, channel })
     }
 
     /// Waits for the client; [`io::ErrorKind::TimedOut`] when none comes in time, [`io::ErrorKind::ConnectionReset`] when
     /// its domain dies.
-    pub(crate) fn accept(mut self, timeout: Option<Duration>) -> io::Result<Vchan> {
+    pub(crate) fn accept(self, timeout: Option<Duration>) -> io::Result<Vchan> {
+        let Self { mut channel, names } = self;
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        while !self.channel.is_met() {
+        while !channel.is_met() {
             let left =
                 deadline.map_or(TICK, |until| until.saturating_duration_since(Instant::now()).min(TICK));
             let millis = left.as_millis() + u128::from(left.subsec_nanos() % 1_000_000 != 0);
             let limit = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)], limit) {
+            match poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], limit) {
                 Ok(0) if deadline.is_some_and(|until| Instant::now() >= until) => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "no client came"));
                 }
-                Ok(0) if !self.channel.is_peer_alive() => {
-                    let text = format!("domain {} died before it came", self.peer);
+                Ok(0) if !channel.is_peer_alive() => {
+                    let text = format!("domain {} died before it came", names.peer);
                     return Err(io::Error::new(io::ErrorKind::ConnectionReset, text));
                 }
                 Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => self.channel.silence()?,
+                Ok(_) => channel.silence()?,
                 Err(error) => return Err(error.into()),
             }
         }
-        self.unname();
-        vchan(self.channel)
+        // They have done their work. Later they could be those of a newer server.
+        drop(names);
+        vchan(channel)
     }
+}
 
-    /// The names have done their work. Later they could be those of a newer server.
-    fn unname(&self) {
+impl Drop for Names {
+    fn drop(&mut self) {
         let removed = Xenstore::open().and_then(|mut store| {
             store.remove_and_prune(&path::of_client(self.peer), &self.port.to_string())
         });
