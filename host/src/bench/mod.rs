@@ -102,8 +102,7 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
 /// The same on Xen, as far as it means something there.
 pub(crate) fn on_xen(json: bool, only: &[String]) -> Result<u8, Failure> {
     check(only, xen::NAMES)?;
-    let mut figures = xen::figures()?;
-    figures.retain(|figure| only.is_empty() || only.iter().any(|name| name == figure.name));
+    let figures = xen::figures(|name| only.is_empty() || only.iter().any(|wanted| wanted == name))?;
     let text = if json {
         figures.iter().map(|figure| figure.to_json() + "\n").collect()
     } else {

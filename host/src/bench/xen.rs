@@ -23,18 +23,29 @@ pub(super) const NAMES: &[&str] = &[
     "call_cold",
 ];
 
-pub(super) fn figures() -> Result<Vec<Figure>, Failure> {
+/// Those that are wanted, by their names in [`NAMES`].
+pub(super) fn figures(is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Figure>, Failure> {
     let mut site = Site::open_on(1, Some(XenSettings::from_env()))?;
-    let mut figures = trace::hand_over(&site, ROUNDS)?;
-    site.start_running_qube()?;
-    figures.push(xl_unpause()?);
-    figures.extend(calls::wake_connect(&mut site, ROUNDS)?);
-    figures.extend(calls::warm(&mut site, ROUNDS)?);
-    site.preload(0)?;
-    for cold in calls::cold(&mut site, ROUNDS)? {
-        figures.push(Figure { floor: Some("call_preloaded"), ..cold });
+    let mut figures = Vec::new();
+    if NAMES.iter().any(|name| name.starts_with("handover_") && is_wanted(name)) {
+        figures.extend(trace::hand_over(&site, ROUNDS)?);
+    }
+    if ["xl_unpause", "call_running", "call_preloaded"].into_iter().any(&is_wanted) {
+        site.start_running_qube()?;
+        figures.push(xl_unpause()?);
+        figures.extend(calls::warm(&mut site, ROUNDS)?);
+    }
+    if is_wanted("wake_connect") {
+        figures.extend(calls::wake_connect(&mut site, ROUNDS)?);
+    }
+    if is_wanted("call_cold") {
+        site.preload(0)?;
+        for cold in calls::cold(&mut site, ROUNDS)? {
+            figures.push(Figure { floor: Some("call_preloaded"), ..cold });
+        }
     }
     site.close()?;
+    figures.retain(|figure| is_wanted(figure.name));
     Ok(figures)
 }
 
