@@ -102,6 +102,9 @@ impl Site {
         self.admin()
             .call("admin.vm.Create.AppVM", crate::SYSTEM_TEMPLATE, dom0.as_str(), b"name=running label=red")
             .map_err(|error| failed(&error))?;
+        // With this feature its start waits until it can be called.
+        let running = "running".parse().map_err(|error: names::NameError| failed(&error))?;
+        self.admin().feature_set(&QubeRef::Name(running), "qrexec", "1").map_err(|error| failed(&error))?;
         self.host.start_qube("running").map_err(|error| failed(&error))
     }
 

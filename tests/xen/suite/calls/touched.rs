@@ -57,7 +57,7 @@ fn p3_an_entry_whose_number_belongs_to_another_domain_now_wakes_nobody() {
     keepers.iter().for_each(|pid| kill(*pid, "STOP"));
     xl(&["destroy", &gone.id]);
     eventually("its name is free", || named(&gone.name).is_none());
-    let stranger = Stranger::paused(&gone.name, 32);
+    let stranger = Stranger::paused(&gone.name, 96);
     let ready = serve.state.join("run/dispvm/default-dvm/ready");
     let entry = std::fs::read_dir(ready).unwrap().next().expect("the entry is still there").unwrap().path();
     let text_of_entry = std::fs::read_to_string(&entry).unwrap();
