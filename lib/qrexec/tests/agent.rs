@@ -301,7 +301,7 @@ fn a_lost_daemon_ends_the_agent_and_its_calls() {
 fn sigterm_ends_it_cleanly() {
     let world = World::new();
     let mut qube = world.qube(7);
-    let pid = Pid::from_raw(qube.agent.0.id().cast_signed());
+    let pid = Pid::from_raw(i32::try_from(qube.agent.0.id()).unwrap());
     kill(pid, Signal::SIGUSR1).unwrap();
     ask(&mut qube);
     kill(pid, Signal::SIGTERM).unwrap();
