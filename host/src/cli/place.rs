@@ -37,7 +37,10 @@ pub(super) fn for_serve(named: Option<&Path>) -> Result<Place, Failure> {
 /// Directories of an earlier, killed `open` (or bench): their names say whose they are, and that process is gone. Those of
 /// living ones are not looked at: even a look at its lock could make a host that is just starting believe it is taken.
 pub(super) fn abandoned() -> Vec<PathBuf> {
-    let entries = [common(), in_memory()].into_iter().flatten().map(fs::read_dir);
+    // Only a bench makes one in memory: where there is none, none is made for a look.
+    let in_memory = is_in_memory(MEMORY) && ours_path(MEMORY).exists();
+    let places = [Some(common()), in_memory.then(|| ours_in(MEMORY))];
+    let entries = places.into_iter().flatten().flatten().map(fs::read_dir);
     let is_abandoned = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let owner = name.strip_prefix("open-").and_then(owner);
@@ -53,23 +56,28 @@ fn owner(rest: &str) -> Option<i32> {
 
 /// On disk, not in /tmp, which may be small and in memory: files of any size pass through disposables.
 pub(crate) fn common() -> Result<PathBuf, Failure> {
-    ours_in(Path::new("/var/tmp"))
+    ours_in("/var/tmp")
 }
 
 /// For a bench: in memory, as /run is in dom0, so that no disk is measured; on disk where there is no such place.
 pub(crate) fn in_memory() -> Result<PathBuf, Failure> {
-    let memory = Path::new("/dev/shm");
-    match statfs(memory) {
-        Ok(found) if found.filesystem_type() == TMPFS_MAGIC => ours_in(memory),
-        _ => common(),
-    }
+    if is_in_memory(MEMORY) { ours_in(MEMORY) } else { common() }
 }
 
-fn ours_in(parent: &Path) -> Result<PathBuf, Failure> {
-    let user = nix::unistd::geteuid().as_raw();
-    let path = parent.join(format!("qubes-host-{user}"));
-    ours_alone(&path, user)?;
+const MEMORY: &str = "/dev/shm";
+
+fn is_in_memory(path: &str) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC)
+}
+
+fn ours_in(parent: &str) -> Result<PathBuf, Failure> {
+    let path = ours_path(parent);
+    ours_alone(&path, nix::unistd::geteuid().as_raw())?;
     Ok(path)
+}
+
+fn ours_path(parent: &str) -> PathBuf {
+    Path::new(parent).join(format!("qubes-host-{}", nix::unistd::geteuid().as_raw()))
 }
 
 /// Makes the directory, or sees that the one which is there is the user's and nobody else's.
