@@ -1,0 +1,47 @@
+//! Every block marked `usage`: its lines are words of the program's own help.
+
+use crate::built;
+use docs::{blocks, pages};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What a program says of itself: its help, or its usage where there is no option for help.
+fn help(program: &str) -> String {
+    let mut command = if has_its_own_executable(program) {
+        Command::new(built(program))
+    } else {
+        Command::new(std::env::current_exe().unwrap())
+    };
+    let output = command.arg0(program).arg("--help").stdin(Stdio::null()).output().unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+/// Whether it is none of those that `qubes-host` answers to.
+fn has_its_own_executable(program: &str) -> bool {
+    let manual = docs::top().join("docs/man");
+    !["1", "8"].iter().any(|section| manual.join(Path::new(program).with_extension(section)).exists())
+}
+
+fn words(line: &str) -> String {
+    let line = line.replace('…', "...");
+    let words: Vec<_> = line.split_whitespace().skip_while(|word| word.ends_with(':')).collect();
+    words.join(" ")
+}
+
+pub(crate) fn is_the_programs_own() {
+    let mut count = 0;
+    for page in pages() {
+        for block in blocks(&page.text).iter().filter(|block| block.kind == "usage") {
+            for (number, line) in block.text.lines().enumerate() {
+                let place = format!("{}:{}", page.name, block.line + 1 + number);
+                let program = line.split_whitespace().next().unwrap_or_else(|| panic!("{place}: empty"));
+                let help = help(program);
+                let is_there = help.lines().any(|told| words(told) == words(line));
+                assert!(is_there, "{place}: {program} does not say so, but:\n{help}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 5, "{count}");
+}
