@@ -84,6 +84,11 @@ pub fn prose(page: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// What stands between backticks in the prose of a page, each with its line.
+pub fn spans(page: &str) -> impl Iterator<Item = (usize, &str)> {
+    prose(page).flat_map(|(number, line)| line.split('`').skip(1).step_by(2).map(move |span| (number, span)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +102,8 @@ mod tests {
         let page = "a\n```sh dom0\nx\ny\n```\nb\n```\nz\n";
         assert_eq!(blocks(page), [block(2, "sh dom0", "x\ny\n"), block(7, "", "z\n")]);
         assert_eq!(prose(page).collect::<Vec<_>>(), [(1, "a"), (6, "b")]);
+        let page = "`a b` c `d`\n```sh\n`x`\n```\n|`e`|\n";
+        assert_eq!(spans(page).collect::<Vec<_>>(), [(1, "a b"), (1, "d"), (5, "e")]);
     }
 
     #[test]

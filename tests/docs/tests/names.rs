@@ -1,32 +1,93 @@
-//! What the pages name is there: files, packages, tests.
+//! What the pages name is there: files, packages, tests, features.
 #![allow(clippy::unwrap_used)]
 
-use docs::{pages, top};
+use docs::{blocks, pages, prose, spans, top};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-/// Names of files, packages and tests that the pages speak of.
 #[test]
-fn what_pages_name_is_there() {
-    let manifests = fs::read_to_string(top().join("Cargo.lock")).unwrap();
+fn links_lead_somewhere() {
     for page in pages() {
-        let path = page.path();
-        for (number, line) in page.text.lines().enumerate() {
-            let place = format!("{}:{}", page.name, number + 1);
+        for (number, line) in prose(&page.text) {
             for link in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-                if !link.starts_with("http") {
-                    let file = link.split('#').next().unwrap();
-                    assert!(path.parent().unwrap().join(file).exists(), "{place}: {link}");
-                }
-            }
-            for command in line.split("cargo ").skip(1) {
-                let words: Vec<_> = command.split([' ', '`', ',']).collect();
-                for pair in words.windows(2).filter(|pair| pair[0] == "-p") {
-                    assert!(manifests.contains(&format!("name = \"{}\"\n", pair[1])), "{place}: {}", pair[1]);
-                }
+                let file = link.split('#').next().unwrap();
+                let is_there = link.starts_with("http") || page.path().parent().unwrap().join(file).exists();
+                assert!(is_there, "{}:{number}: {link}", page.name);
             }
         }
     }
+}
+
+/// Files and folders of the tree, by their paths from its top or from the page.
+#[test]
+fn paths_in_the_prose_are_there() {
+    let mut count = 0;
+    for page in pages() {
+        for (number, span) in spans(&page.text) {
+            let path = span.split(' ').next().unwrap();
+            let Some((folder, _)) = path.split_once('/').filter(|_| !path.contains(['*', '…', ':'])) else {
+                continue;
+            };
+            let bases = [top(), page.path().parent().unwrap().to_owned()];
+            let has = |name: &str| bases.iter().any(|base| base.join(name).exists());
+            if folder != "target" && !folder.is_empty() && has(folder) {
+                assert!(has(path), "{}:{number}: there is no {path}", page.name);
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 50, "{count}");
+}
+
+/// `cargo …` in blocks and prose: its packages, tests and features are there. So `cargo test -p …` is a part of the
+/// `cargo test --workspace` that `.ci/run` runs.
+#[test]
+fn cargo_finds_what_it_is_told() {
+    let packages = packages();
+    let mut count = 0;
+    for page in pages() {
+        let lines = blocks(&page.text).into_iter().map(|block| (block.line, block.text));
+        let spans = spans(&page.text).map(|(number, span)| (number, span.to_owned()));
+        for (number, text) in lines.chain(spans) {
+            for command in text.lines().filter_map(|line| line.split("cargo ").nth(1)) {
+                let place = format!("{}:{number}: cargo {command}", page.name);
+                let words: Vec<_> = command.split_whitespace().take_while(|word| *word != "--").collect();
+                let value = |option| words.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1]);
+                // The workspace's default member.
+                let name = value("-p").unwrap_or("qubes-host");
+                let package =
+                    packages.get(name).unwrap_or_else(|| panic!("{place}: there is no package {name}"));
+                if let Some(test) = value("--test") {
+                    let is_target = |target: &Value| target["name"] == test && target["kind"][0] == "test";
+                    assert!(
+                        package["targets"].as_array().unwrap().iter().any(is_target),
+                        "{place}: no test {test}"
+                    );
+                }
+                if let Some(feature) = value("--features") {
+                    assert!(package["features"].get(feature).is_some(), "{place}: no feature {feature}");
+                }
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 15, "{count}");
+}
+
+/// The workspace's packages, as cargo tells them.
+fn packages() -> HashMap<String, Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--locked", "--no-deps"])
+        .current_dir(top())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages.iter().map(|package| (package["name"].as_str().unwrap().to_owned(), package.clone())).collect()
 }
 
 /// Each line of SECURITY.md's table names a test of the tree, or the program that proves packages.

@@ -20,9 +20,10 @@ fn main() -> ExitCode {
     if !Path::new(&name).file_name().unwrap().to_string_lossy().starts_with("running-") {
         return qubes_host::main(&name, &words).into();
     }
-    let tests: [(&str, fn()); 3] = [
+    let tests: [(&str, fn()); 4] = [
         ("a_service_of_a_few_lines_hands_a_stream_to_a_disposable", added_service::is_called),
         ("blocks_of_shell_commands_run", shell::blocks_run),
+        ("commands_in_the_prose_are_known", usage::commands_in_the_prose_are_known),
         ("usage_is_what_the_programs_say", usage::is_the_programs_own),
     ];
     let is_listing = words.iter().any(|word| word == "--list");

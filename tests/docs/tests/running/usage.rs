@@ -1,7 +1,7 @@
-//! Every block marked `usage`: its lines are words of the program's own help.
+//! What the pages say of our programs' command lines is what their help says.
 
 use crate::built;
-use docs::{blocks, pages};
+use docs::{blocks, pages, spans};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,6 +29,37 @@ fn words(line: &str) -> String {
     words.join(" ")
 }
 
+/// Commands of our programs between backticks: their options, and the word behind `qvm-dispvm` and `qubes-host`, are known to
+/// their help.
+pub(crate) fn commands_in_the_prose_are_known() {
+    let mut count = 0;
+    for page in pages() {
+        for (number, span) in spans(&page.text) {
+            let Some((program, rest)) =
+                span.split_once(' ').filter(|(word, _)| !has_its_own_executable(word))
+            else {
+                continue;
+            };
+            let place = format!("{}:{number}: {span}", page.name);
+            let help = help(program);
+            // What stands between quotes is somebody else's.
+            let rest = rest.split(['\'', '"']).next().unwrap();
+            for option in rest.split_whitespace().filter(|word| word.len() > 2 && word.starts_with('-')) {
+                let option = option.split('=').next().unwrap();
+                assert!(help.contains(option), "{place}: {program} knows no {option}");
+            }
+            let first = rest.split_whitespace().next().unwrap();
+            if matches!(program, "qvm-dispvm" | "qubes-host") && !first.starts_with('-') {
+                let is_known = help.contains(&format!("{program} {first}"));
+                assert!(is_known, "{place}: {program} knows no {first}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 15, "{count}");
+}
+
+/// Every block marked `usage`.
 pub(crate) fn is_the_programs_own() {
     let mut count = 0;
     for page in pages() {
