@@ -5,6 +5,7 @@
 
 mod check;
 mod destroy;
+mod list;
 mod look;
 mod recover;
 mod squeeze;
@@ -225,13 +226,13 @@ impl Driver {
 
     /// Shows clients the list of a template (spec/disposables.md, section 4), where that is ours to do.
     fn show(&mut self, view: &View) {
-        let waiting = [Place::Ready, Place::Starting];
-        let of = |place| view.seen.iter().filter(move |seen| seen.place == place);
-        let names = waiting.into_iter().flat_map(of).filter_map(|seen| seen.entry.as_ref());
-        let list = names.map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(" ");
-        if self.lists.get(&view.template) == Some(&list) {
-            return;
-        }
+        let shown = self.lists.get(&view.template).map(String::as_str);
+        let ready = || self.shared.queue(&view.template).and_then(|queue| queue.list(Place::Ready));
+        let list = match list::of(view, shown.unwrap_or_default(), ready) {
+            Ok(list) if shown == Some(&list) => return,
+            Ok(list) => list,
+            Err(error) => return log::error!("cannot look at the queue of {}: {error}", view.template),
+        };
         let template = QubeRef::Name(view.template.clone());
         match self.shared.admin.feature_set(&template, "preload-dispvm", &list) {
             Err(error) if !start::is_not_ours(&error) => {
