@@ -5,6 +5,7 @@
 
 mod check;
 mod destroy;
+mod empty;
 mod look;
 mod recover;
 mod squeeze;
@@ -30,19 +31,20 @@ use templates::Templates;
 use trace::{Event, Reporter};
 use watch::Reason;
 
-/// The program. Returns the exit code: 0 after SIGTERM, 1 when it cannot keep a queue (the reason is on stderr), 2 for
-/// arguments: it has none, and whoever gives some does not mean to start a keeper.
+/// The program. Returns the exit code: 0 after SIGTERM, or when with `--empty` nothing waits any more; 1 when it cannot keep
+/// or empty a queue (the reason is on stderr); 2 for other arguments: whoever gives some does not mean to start a keeper.
 #[must_use]
 pub fn main(arguments: &[OsString]) -> u8 {
-    if !arguments.is_empty() {
-        let asked = arguments.iter().all(|argument| argument == "--help" || argument == "-h");
-        return usage::show(asked);
-    }
+    let work = match arguments {
+        [] => keep,
+        [word] if word == "--empty" => empty::empty,
+        _ => return usage::show(arguments.iter().all(|word| word == "--help" || word == "-h")),
+    };
     // A second initialisation, by a host that links this program, is no error worth telling.
     drop(env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).try_init());
     // Each move of a call in the queue wakes this process: never before the call's own next step (promise P6).
     os::scheduling::let_others_go_first();
-    match keep() {
+    match work() {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{error}");
