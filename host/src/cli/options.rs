@@ -36,7 +36,7 @@ pub enum Command {
         /// `--hypervisor xen`: what can be counted on Xen.
         xen: bool,
     },
-    /// `help`, `--help`
+    /// `help`, `--help`, `COMMAND --help`
     Help,
 }
 
@@ -92,7 +92,9 @@ pub struct UsageError(pub String);
 /// The first word that cannot be meant, and what could.
 pub fn parse(words: &[OsString]) -> Result<Command, UsageError> {
     let Some((first, rest)) = words.split_first() else { return Ok(Command::Help) };
+    let help = rest.first().is_some_and(|word| word == "--help" || word == "-h");
     match first.to_str() {
+        Some("open" | "serve" | "exec" | "ls" | "bench") if help => Ok(Command::Help),
         Some("open") => {
             let (settings, mut plain) = settings(rest)?;
             match (plain.pop(), plain.is_empty()) {
@@ -297,6 +299,16 @@ mod tests {
         assert_eq!(file, "a file");
         assert_eq!(settings.with.as_deref(), Some("sed -i s/a/b/"));
         assert_eq!((settings.preload, settings.view_only, settings.json), (0, true, true));
+    }
+
+    #[test]
+    fn help_is_given_wherever_it_is_asked_for() {
+        for line in
+            ["", "help", "--help", "-h", "open --help", "serve -h", "exec --help", "ls --help", "bench -h"]
+        {
+            assert!(matches!(parse(&words(line)), Ok(Command::Help)), "{line}");
+        }
+        assert!(parse(&words("nosuch --help")).is_err());
     }
 
     #[test]

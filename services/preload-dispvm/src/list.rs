@@ -1,21 +1,48 @@
 //! The list of a template's waiting disposables, as clients see it: whoever is in it is not to be used yet (R106), and does
 //! not keep its template (R108).
 
+use crate::{Shared, start};
 use disposable::keeper::View;
 use disposable::queue::{Listed, Place};
-use names::QubeName;
+use names::{QubeName, QubeRef};
+use std::collections::HashMap;
 use std::io;
+
+/// The list of each template as clients last saw it.
+#[derive(Debug, Default)]
+pub(crate) struct Lists(HashMap<QubeName, String>);
+
+impl Lists {
+    /// Shows clients the list of a template (spec/disposables.md, section 4), where that is ours to do.
+    pub(crate) fn show(&mut self, shared: &Shared, view: &View) {
+        let shown = self.0.get(&view.template).map(String::as_str);
+        let ready = || shared.queue(&view.template).and_then(|queue| queue.list(Place::Ready));
+        let list = match of(view, shown.unwrap_or_default(), ready) {
+            Ok(list) if shown == Some(&list) => return,
+            Ok(list) => list,
+            Err(error) => return log::error!("cannot look at the queue of {}: {error}", view.template),
+        };
+        let template = QubeRef::Name(view.template.clone());
+        match shared.admin.feature_set(&template, "preload-dispvm", &list) {
+            Err(error) if !start::is_not_ours(&error) => {
+                log::debug!("{}: the list of preloaded ones is not shown: {error}", view.template);
+            }
+            _ => drop(self.0.insert(view.template.clone(), list)),
+        }
+    }
+
+    /// Somebody else may have changed them.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
 
 /// Names of those that wait, oldest first, then of those that start. `shown` is the list as it was; `ready` looks at that place
 /// again.
 ///
 /// A look may miss one that moves meanwhile from where it started to where it waits. It must not leave the list for a moment:
 /// clients would take it for one in use.
-pub(crate) fn of(
-    view: &View,
-    shown: &str,
-    ready: impl FnOnce() -> io::Result<Vec<Listed>>,
-) -> io::Result<String> {
+fn of(view: &View, shown: &str, ready: impl FnOnce() -> io::Result<Vec<Listed>>) -> io::Result<String> {
     let of = |place| view.seen.iter().filter(move |seen| seen.place == place);
     let names = [Place::Ready, Place::Starting].into_iter().flat_map(of);
     let mut names: Vec<QubeName> =

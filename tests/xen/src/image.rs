@@ -1,6 +1,7 @@
 //! What dom0 and its guests boot from: archives, made anew for each run (it takes a second).
 
 use crate::archive::Archive;
+use crate::choice::Choice;
 use crate::error::LabError;
 use crate::packages::Packages;
 use crate::programs::Programs;
@@ -20,7 +21,7 @@ impl Images {
         cache: &Path,
         packages: &Packages,
         programs: &Programs,
-        filter: &[String],
+        choice: &Choice,
     ) -> Result<Self, LabError> {
         let directory = cache.join("images");
         fs::create_dir_all(&directory).map_err(LabError::file("create", &directory))?;
@@ -45,7 +46,7 @@ impl Images {
         }
         archive.directory("/lab", 0o755)?;
         archive.bytes("/lab/suites", 0o644, programs.suites().as_bytes())?;
-        archive.bytes("/lab/filter", 0o644, filter.join("\n").as_bytes())?;
+        archive.bytes("/lab/choice", 0o644, choice.to_string().as_bytes())?;
         archive.finish()?;
         Ok(Self { directory })
     }
