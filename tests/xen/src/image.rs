@@ -30,10 +30,12 @@ impl Images {
             fs::copy(&from, &to).map_err(LabError::file("copy", &from))?;
         }
         let guest = directory.join("guest.cpio");
-        let mut archive = Archive::create(&guest)?;
-        base(&mut archive, packages)?;
-        script(&mut archive, "/init", include_bytes!("../guest/init"))?;
-        archive.finish()?;
+        // As docs/xen.md has it done.
+        let mut make = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/xen-base"));
+        output(
+            "make the guests' base",
+            make.arg("--root").arg(packages.path("")).arg(&guest).arg(&packages.release),
+        )?;
 
         let mut archive = Archive::create(&directory.join(DOM0))?;
         base(&mut archive, packages)?;
@@ -57,7 +59,7 @@ pub(crate) const XEN: &str = "xen";
 pub(crate) const KERNEL: &str = "vmlinux";
 pub(crate) const DOM0: &str = "dom0.cpio";
 
-/// What dom0 and guests have in common.
+/// What is in dom0 before Xen's programs: the same as host/xen-base puts into a guest.
 fn base<W: Write>(archive: &mut Archive<W>, packages: &Packages) -> Result<(), LabError> {
     for name in ["bin", "dev", "etc", "home", "proc", "root", "run", "sbin", "sys", "usr", "var"] {
         archive.directory(name, 0o755)?;
