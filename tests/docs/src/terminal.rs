@@ -32,11 +32,13 @@ impl<'a> Terminals<'a> {
     pub fn run(&mut self, block: &Block, stays: bool) -> Result<(), String> {
         let at = |text: String| format!("line {}: {text}", block.line);
         let mut command = (self.shell)();
-        command.arg(&block.text).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         if !stays {
-            let output = command.output().map_err(|error| at(error.to_string()))?;
+            let output = command.arg(&block.text).output().map_err(|error| at(error.to_string()))?;
             return if output.status.success() { Ok(()) } else { Err(at(format!("{output:?}"))) };
         }
+        // It takes the shell's place, so that its own end is seen: some shells end by Ctrl-C too, whatever it says of that.
+        command.arg(format!("exec {}", block.text.trim_start()));
         // A group of its own, as a terminal's foreground has: Ctrl-C reaches all of it.
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().map_err(|error| at(error.to_string()))?;
