@@ -29,7 +29,7 @@ fn begin(place: Place, dir: &Path, text: &str) -> Result<Service, ExecError> {
         Place::Qube => Command::parse_vm(format!("{}:{text}", own_user()).as_bytes())?,
         Place::Dom0 => Command::parse_dom0(text.as_bytes())?,
     };
-    start(&command, &command.config(&surroundings)?, &surroundings)
+    start(&command, &command.config(&surroundings)?, &surroundings, None)
 }
 
 fn failure(place: Place, dir: &Path, text: &str) -> i32 {
@@ -151,14 +151,14 @@ fn another_user_is_refused() {
     fs::create_dir(dir.path().join("config")).unwrap();
     for user in ["", "DEFAULT", "somebody-else"] {
         let command = Command::parse_vm(format!("{user}:QUBESRPC a+ b").as_bytes()).unwrap();
-        let error = start(&command, &command.config(&surroundings).unwrap(), &surroundings).unwrap_err();
+        let error = start(&command, &command.config(&surroundings).unwrap(), &surroundings, None).unwrap_err();
         assert!(matches!(error, ExecError::OtherUser { .. }) && error.exit_code() == 125);
     }
     fs::write(dir.path().join("config/a"), "force-user='somebody-else'\n").unwrap();
     assert_eq!(failure(Place::Qube, dir.path(), "QUBESRPC a+ b"), 125);
     fs::write(dir.path().join("config/a"), format!("force-user='{}'\n", own_user())).unwrap();
     let command = Command::parse_vm(b"somebody-else:QUBESRPC a+ b").unwrap();
-    let service = start(&command, &command.config(&surroundings).unwrap(), &surroundings).unwrap();
+    let service = start(&command, &command.config(&surroundings).unwrap(), &surroundings, None).unwrap();
     assert_eq!(finish(service).2, 0);
 }
 
