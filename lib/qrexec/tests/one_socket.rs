@@ -53,7 +53,7 @@ fn what_it_said_before_comes_first() {
 #[test]
 fn the_end_of_its_standard_output_does_not_count() {
     // The signal and the end are under way at the same time: many tries, to meet every order.
-    for _ in 0..100 {
+    for _ in 0..30 {
         let heard = talk(&format!("{ASK}; exec >&-; echo hello >&0; read x; echo \"got $x\" >&0"));
         assert_eq!(text(&heard.output), "hello\ngot line\n");
     }
@@ -130,7 +130,8 @@ fn a_local_program_of_the_client_may_ask_as_well() {
     let (mut work, mut disp) = (world.qube(5), world.qube(7));
     disp.service("test.Upper", "exec tr a-z A-Z");
     let note = world.path("note");
-    let script = format!("{ASK}; exec >&-; echo hello >&0; read x; echo \"got $x\" > {}; exit 4", note.display());
+    let script =
+        format!("{ASK}; exec >&-; echo hello >&0; read x; echo \"got $x\" > {}; exit 4", note.display());
     let mut client = work.our_client();
     client.args(["@dispvm", "test.Upper", "/bin/sh", "-c", &script]).stdin(Stdio::null());
     // It reads the line only when the service has ended, which needs the end of its input.

@@ -58,8 +58,8 @@ fn run(options: &Options) -> Result<u8, ClientVmError> {
     let Streams { input, output, errors, program, wish } = local::streams(options)?;
     request::wait_for_peer(&server, &agent, CONNECT_LIMIT)?;
     let vchan = server.accept(Some(CONNECT_LIMIT)).map_err(unmade)?;
-    let report =
-        data::call(vchan, input, output, errors.into(), &data::Options { wish, ..options.data() }).map_err(ClientVmError::Data)?;
+    let report = data::call(vchan, input, output, errors.into(), &data::Options { wish, ..options.data() })
+        .map_err(ClientVmError::Data)?;
     let local_code = program.map_or(0, local::Program::wait);
     Ok(match report.end {
         CallEnd::Exit(0) => local_code,

@@ -222,11 +222,7 @@ fn name_agent(program: &mut std::process::Command) {
     program.env("QREXEC_AGENT_PID", std::process::id().to_string());
 }
 
-fn spawn_detached(
-    mut program: std::process::Command,
-    path: &Path,
-    place: Place,
-) -> Result<Child, ExecError> {
+fn spawn_detached(mut program: std::process::Command, path: &Path, place: Place) -> Result<Child, ExecError> {
     program.stdin(Stdio::null()).stdout(Stdio::null());
     if place == Place::Qube {
         name_agent(&mut program);
