@@ -88,7 +88,7 @@ impl Instances {
         self.open_since = is_open.then(|| self.open_since.unwrap_or_else(Instant::now));
         self.shown |= is_locked || self.open_since.is_some_and(|since| since.elapsed() >= KEPT_OPEN);
         let has_it = !self.shown || is_locked || is_open;
-        self.others.first().filter(|_| has_it).map(|other| other.name.clone())
+        self.others.last().filter(|_| has_it).map(|other| other.name.clone())
     }
 
     fn find(&self, own: &[i32]) -> Vec<Other> {
