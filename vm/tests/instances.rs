@@ -5,6 +5,7 @@ mod common;
 
 use common::{Place, SERVE};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -19,9 +20,14 @@ struct Running {
 
 impl Running {
     fn start(place: &Place, command: &mut Command, with: String) -> Self {
-        place.environment(command, "");
-        let child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        let running = Self::begin(place, command, with);
         assert_eq!(place.await_note(), "ready");
+        running
+    }
+
+    fn begin(place: &Place, command: &mut Command, with: String) -> Self {
+        place.environment(command, "");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).process_group(0).spawn().unwrap();
         Self { child, with }
     }
 
@@ -47,7 +53,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.child.kill());
+        // With all that it has started.
+        let group = nix::unistd::Pid::from_raw(-i32::try_from(self.child.id()).unwrap());
+        drop(nix::sys::signal::kill(group, nix::sys::signal::Signal::SIGKILL));
         drop(self.child.wait());
     }
 }
@@ -115,4 +123,56 @@ fn m38_what_cannot_have_been_told_is_not_waited_for() {
     let failing = format!("{PYTHON} {} {}", place.path("once.py").display(), place.path("nowhere").display());
     place.open(&failing, &file).expect(1, &[]);
     assert!(running.is_there());
+}
+
+/// Changes and closes the document that a LibreOffice opens, which goes on.
+const LIBREOFFICE_USER: &str = r#"
+import sys, time, uno
+context = uno.getComponentContext()
+resolver = context.ServiceManager.createInstanceWithContext("com.sun.star.bridge.UnoUrlResolver", context)
+def until(step):
+    for _ in range(600):
+        try:
+            result = step()
+        except Exception:
+            result = None
+        if result:
+            return result
+        time.sleep(0.1)
+    sys.exit("waited too long")
+office = until(lambda: resolver.resolve(f"uno:pipe,name={sys.argv[1]};urp;StarOffice.ComponentContext"))
+desktop = office.ServiceManager.createInstanceWithContext("com.sun.star.frame.Desktop", office)
+open(sys.argv[2], "w").write("ready\n")
+document = until(desktop.getCurrentComponent)
+# As a user, who takes longer than the second start of the program lives.
+time.sleep(2)
+search = document.createReplaceDescriptor()
+search.SearchString, search.ReplaceString = "draft", "final"
+document.replaceAll(search)
+document.store()
+document.close(True)
+"#;
+
+/// Debian: libreoffice-writer-nogui and python3-uno; too large for every run.
+#[test]
+fn m38_a_libreoffice_that_runs_is_waited_for_until_it_closes_the_document() {
+    let has_uno = Command::new(PYTHON).args(["-c", "import uno"]).stderr(Stdio::null()).status();
+    if !Path::new("/usr/bin/soffice").exists() || !has_uno.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: needs soffice and python3-uno");
+        return;
+    }
+    let place = Place::new(SERVE);
+    let name = format!("office{}", std::process::id());
+    let profile = format!("-env:UserInstallation=file://{}", place.path("profile").display());
+    let mut office = Command::new("/usr/bin/soffice");
+    office.args(["--headless", "--norestore", "--nologo", &profile]);
+    office.arg(format!("--accept=pipe,name={name};urp;"));
+    let mut office = Running::begin(&place, &mut office, format!("soffice --headless {profile}"));
+    let mut user = Command::new(PYTHON);
+    user.args(["-c", LIBREOFFICE_USER, &name]).arg(place.path("note"));
+    let mut user = Running::start(&place, &mut user, String::new());
+    let file = place.file("a letter.txt", "a draft\n");
+    place.open(&office.with, &file).expect(0, &["waiting until a_letter.txt is closed", "replaced"]);
+    assert!(fs::read_to_string(&file).unwrap().contains("a final"));
+    assert!(user.child.wait().unwrap().success() && office.is_there());
 }
