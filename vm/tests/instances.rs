@@ -55,7 +55,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // With all that it has started.
         let group = nix::unistd::Pid::from_raw(-i32::try_from(self.child.id()).unwrap());
-        drop(nix::sys::signal::kill(group, nix::sys::signal::Signal::SIGKILL));
+        let _: nix::Result<()> = nix::sys::signal::kill(group, nix::sys::signal::Signal::SIGKILL);
         drop(self.child.wait());
     }
 }
