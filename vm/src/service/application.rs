@@ -25,7 +25,7 @@ const GRACE_OF_CHOSEN: Duration = Duration::from_millis(300);
 /// The longest wait for processes that keep a file open.
 const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3600);
 /// How often what was started is looked at, at first: what only tells another process ends soon.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 /// What runs longer has a window of its own.
 const LONGEST_BEGIN: Duration = Duration::from_secs(60);
 /// How long a process may take to end when asked to.
