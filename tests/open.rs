@@ -101,7 +101,7 @@ fn p9_what_cannot_be_opened_is_said_before_anything_starts() {
     let path = |name: &str| directory.path().join(name).into_os_string();
     for (words, exit, part) in [
         (vec![directory.path().as_os_str().to_owned()], 1, "directory"),
-        (vec![path("nosuch")], 1, "No such file"),
+        (vec![path("nosuch")], 1, "no such file"),
         (vec!["--nosuch".into(), path("x")], 2, "--nosuch"),
         (vec!["gopher://x/".into()], 1, "only http, https and ftp"),
         (vec!["".into()], 2, "empty"),

@@ -35,6 +35,8 @@ pub enum HostError {
         /// The system's reason.
         cause: io::Error,
     },
+    /// Qubes shall be domains of this machine's Xen, and something that they need is missing.
+    Xen(String),
     /// The host refuses, as its Admin API would.
     Refused(Refusal),
     /// Something was still there at the end.
@@ -65,6 +67,7 @@ impl fmt::Display for HostError {
             Self::Qubes { path, cause } => write!(f, "{}: {cause}", path.display()),
             Self::Recovery(text) => write!(f, "cannot clear away what an earlier host left: {text}"),
             Self::Program { name, cause } => write!(f, "cannot start {name}: {cause}"),
+            Self::Xen(missing) => write!(f, "cannot make qubes on Xen: {missing}"),
             Self::Refused(refusal) => f.write_str(&refusal.message),
             Self::Left(what) => write!(f, "still there: {}", what.join(", ")),
         }

@@ -41,6 +41,9 @@ impl Host {
     /// # Errors
     /// See [`HostError`]; nothing is left running then.
     pub fn start(config: HostConfig) -> Result<Self, HostError> {
+        if let Some(missing) = config.xen.as_ref().and_then(crate::xen::missing) {
+            return Err(HostError::Xen(missing));
+        }
         let layout = config.layout.clone();
         let state = layout.state().to_owned();
         crate::layout::make(&state).map_err(HostError::file("make", &state))?;

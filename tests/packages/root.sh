@@ -24,7 +24,7 @@ make_base() {
     local library suite include base old pid
     library=$(realpath "$(gcc -print-file-name=libxenctrl.so)")
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    include=systemd,systemd-sysv,dbus,procps,rpm,desktop-file-utils,libglib2.0-bin,$(dpkg -S "$library" | sed 's/:.*//')
+    include=systemd,systemd-sysv,dbus,procps,rpm,dnf,desktop-file-utils,libglib2.0-bin,$(dpkg -S "$library" | sed 's/:.*//')
     base=$cache/base.$(cksum <<<"$suite $include" | cut -d ' ' -f 1)
     # Of runs that were killed, and of other lists.
     for old in "$cache"/root.* "$cache"/base.*; do
@@ -93,14 +93,40 @@ inside() {
     nsenter -t "$first" --all --root -- env -i -C / PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@"
 }
 
+# run_page PAGE GATE: the commands that a page of the documentation has for it (docs/develop.md), in the booted root.
+run_page() {
+    mkdir -p "$root/opt/page"
+    tests/docs/commands "$1" "$2" >"$root/opt/page.sh"
+    inside env -C /opt/page PATH=/opt/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive bash -euo pipefail /opt/page.sh \
+        >"$root.page" 2>&1 || { cat "$root.page"; fail "a command of $1"; }
+    printf 'ok      the commands of %s for %s\n' "$1" "$2"
+}
+
+# build_page PAGE GATE DIRECTORY: the commands with which a page builds packages, without a network.
+build_page() {
+    directory=$3 PATH=$cache/bin:$PATH bash -euo pipefail -c "$(tests/docs/commands "$1" "$2")" >"$cache/page.log" 2>&1 ||
+        { tail -n 30 "$cache/page.log"; fail "a command of $1"; }
+    printf 'ok      the commands of %s for %s\n' "$1" "$2"
+}
+
+# stand_in PROGRAM WORD...: for build_page, the program with these words before its own, and no network.
+stand_in() {
+    local program
+    program=$(command -v "$1")
+    shift
+    mkdir -p "$cache/bin"
+    { printf '#!/bin/bash\nexec unshare --net'; printf ' %q' "$program" "$@"; printf ' "$@"\n'; } >"$cache/bin/$(basename "$program")"
+    chmod 755 "$cache/bin/$(basename "$program")"
+}
+
 # Every file of the root with kind, mode, owner and content; what programs of the system keep for themselves is left out.
 list_files() {
     # shellcheck disable=SC2016
     inside sh -c 'find / -xdev \( -path /var/lib/rpm -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache \
-        -o -path /var/tmp -o -path /var/lib/systemd -o -path /opt -o -path /root -o -path /usr/lib/sysimage -o -path /etc/machine-id \) \
+        -o -path /var/tmp -o -path /var/lib/systemd -o -path /opt -o -path /root -o -path /usr/lib/sysimage -o -path /etc/machine-id -o -path /var/lib/dnf \) \
         -prune -o \( -type f -exec sha256sum {} + \) ; find / -xdev \( -path /var/lib/rpm -o -path /var/lib/dpkg -o -path /var/log \
         -o -path /var/cache -o -path /var/tmp -o -path /var/lib/systemd -o -path /opt -o -path /root -o -path /usr/lib/sysimage \
-        -o -path /etc/machine-id \) -prune -o -printf "%y %m %u:%g %p %l\n"' | sort
+        -o -path /etc/machine-id -o -path /var/lib/dnf \) -prune -o -printf "%y %m %u:%g %p %l\n"' | sort
 }
 
 # is_as FILE WANT: mode and owner.

@@ -35,10 +35,19 @@ pub fn classify(word: &OsStr) -> Result<Subject, SubjectError> {
     Ok(Subject::File(PathBuf::from(word)))
 }
 
-/// The scheme of a text such as `mailto:someone`, which is taken for a file name, for a better message when no such
-/// file exists.
+/// What is said of a path at which there is nothing: `mailto:someone` is taken for a file name, and may have been meant
+/// as a URL.
 #[must_use]
-pub fn other_scheme(path: &OsStr) -> Option<&str> {
+pub fn absence(path: &OsStr) -> String {
+    let nothing = "there is no such file";
+    match other_scheme(path) {
+        Some(scheme) => format!("{nothing}, and of URLs only http, https and ftp are opened, not {scheme}"),
+        None => nothing.to_owned(),
+    }
+}
+
+/// The scheme of a text such as `mailto:someone`.
+fn other_scheme(path: &OsStr) -> Option<&str> {
     let text = path.to_str()?;
     let (scheme, _) = text.split_once(':')?;
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-');

@@ -220,13 +220,14 @@ fn m46_the_application_inherits_three_descriptors() {
 
 #[test]
 fn m37_an_application_that_forks_is_waited_for() {
-    let background = r#"sh -c '(sleep 0.3; printf new > "$0") & exit 0'"#;
-    let open_file = r#"sh -c 'cd /; (exec sleep 0.3 < "$0"; ) & f="$0"; exec true'"#;
+    let background = r#"sh -c '("$HOME/later"; printf new > "$0") & exit 0'"#;
+    let open_file = r#"sh -c 'cd /; (exec "$HOME/later" < "$0"; ) & f="$0"; exec true'"#;
     for (with, result) in [(background, "new"), (open_file, "old")] {
         for name in ["c++.txt", "a+b@c.pdf"] {
-            let place = Place::new(SERVE);
+            let place = Place::with_later();
             let file = place.file(name, "old");
-            place.open(with, &file).expect(0, &["waiting until"]);
+            place.open(with, &file).expect(0, &[]);
+            place.expect_said("waiting until");
             assert_eq!(fs::read_to_string(&file).unwrap(), result);
             assert_eq!(place.left_behind(), [""; 0]);
         }
@@ -235,11 +236,12 @@ fn m37_an_application_that_forks_is_waited_for() {
 
 #[test]
 fn m37_a_descendant_that_neither_names_nor_holds_the_file_is_waited_for() {
-    let place = Place::new(SERVE);
+    let place = Place::with_later();
     let file = place.file("a", "old");
-    let work = place.script("work", r#"sleep 0.4; printf new > "$LATE_FILE""#);
+    let work = place.script("work", r#""$HOME/later"; printf new > "$LATE_FILE""#);
     let start = place.script("start", &format!(r#"LATE_FILE="$1" {} & exit 0"#, work.display()));
-    place.open(start.to_str().unwrap(), &file).expect(0, &["waiting until a is closed", "replaced"]);
+    place.open(start.to_str().unwrap(), &file).expect(0, &["replaced"]);
+    place.expect_said("waiting until a is closed");
     assert_eq!(fs::read_to_string(&file).unwrap(), "new");
     // A daemon that went its own way and has nothing to do with the file is not waited for.
     let daemon = place.script(
@@ -255,18 +257,20 @@ fn m37_a_descendant_that_neither_names_nor_holds_the_file_is_waited_for() {
 /// The application is there already, belongs to nobody here, and is only asked to open one file more.
 #[test]
 fn m38_a_running_application_holds_the_call_until_it_closes_the_file() {
-    let place = Place::new(SERVE);
+    let place = Place::with_later();
     let file = place.file("a", "old");
     let wish = place.path("wish");
     nix::unistd::mkfifo(&wish, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let server = format!(
-        r#"read -r file < {0}; exec 5<> "$file"; echo > {0}; sleep 0.5; printf new >&5"#,
-        wish.display()
+        r#"read -r file < {0}; exec 5<> "$file"; echo > {0}; {1}; printf new >&5"#,
+        wish.display(),
+        place.path("home/later").display()
     );
     let server = place.script("server", &server);
-    let mut server = std::process::Command::new(server).spawn().unwrap();
+    let mut server = std::process::Command::new(server).env("LOG", place.path("log")).spawn().unwrap();
     let ask = place.script("ask", &format!(r#"echo "$1" > {0}; read -r answer < {0}"#, wish.display()));
-    place.open(ask.to_str().unwrap(), &file).expect(0, &["waiting until a is closed", "replaced"]);
+    place.open(ask.to_str().unwrap(), &file).expect(0, &["replaced"]);
+    place.expect_said("waiting until a is closed");
     assert_eq!(fs::read_to_string(&file).unwrap(), "new");
     assert!(server.wait().unwrap().success());
     assert_eq!(place.left_behind(), [""; 0]);

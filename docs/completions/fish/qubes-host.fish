@@ -12,8 +12,10 @@ complete -c qubes-host -n $opening -l dispvm -x -a @dispvm -d 'The target of the
 complete -c qubes-host -n $opening -l assume -x -a @dispvm -d 'The answer where the policy asks'
 complete -c qubes-host -n $opening -l policy-socket -r -d 'A policy daemon to ask'
 complete -c qubes-host -n $opening -l hypervisor -x -a 'xen namespaces' -d 'What runs the qubes'
+complete -c qubes-host -n '__fish_seen_subcommand_from bench' -l hypervisor -x -a xen -d 'What runs the qubes'
 complete -c qubes-host -n $opening -l processes -d 'Plain processes, no isolation'
 complete -c qubes-host -n '__fish_seen_subcommand_from open serve ls bench' -l json -d 'For programs'
 complete -c qubes-host -n '__fish_seen_subcommand_from open serve exec ls' -l state -x -a '(__fish_complete_directories)' -d 'Where everything lives'
 complete -c qubes-host -n '__fish_seen_subcommand_from bench' -l only -x -d 'Which figures'
+complete -c qubes-host -n '__fish_seen_subcommand_from bench' -l rounds -x -d 'Hand-overs on Xen'
 complete -c qubes-host -n '__fish_seen_subcommand_from exec' -f -a work

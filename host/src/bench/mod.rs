@@ -100,9 +100,10 @@ pub(crate) fn bench(json: bool, only: &[String]) -> Result<u8, Failure> {
 }
 
 /// The same on Xen, as far as it means something there.
-pub(crate) fn on_xen(json: bool, only: &[String]) -> Result<u8, Failure> {
+pub(crate) fn on_xen(json: bool, only: &[String], rounds: usize) -> Result<u8, Failure> {
     check(only, xen::NAMES)?;
-    let figures = xen::figures(|name| only.is_empty() || only.iter().any(|wanted| wanted == name))?;
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+    let figures = xen::figures(is_wanted, rounds)?;
     let text = if json {
         figures.iter().map(|figure| figure.to_json() + "\n").collect()
     } else {

@@ -23,24 +23,24 @@ pub(super) const NAMES: &[&str] = &[
     "call_cold",
 ];
 
-/// Those that are wanted, by their names in [`NAMES`].
-pub(super) fn figures(is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Figure>, Failure> {
+/// Those that are wanted, by their names in [`NAMES`], each from so many hand-overs.
+pub(super) fn figures(is_wanted: impl Fn(&str) -> bool, rounds: usize) -> Result<Vec<Figure>, Failure> {
     let mut site = Site::open_on(1, Some(XenSettings::from_env()))?;
     let mut figures = Vec::new();
     if NAMES.iter().any(|name| name.starts_with("handover_") && is_wanted(name)) {
-        figures.extend(trace::hand_over(&site, ROUNDS)?);
+        figures.extend(trace::hand_over(&site, rounds)?);
     }
     if ["xl_unpause", "call_running", "call_preloaded"].into_iter().any(&is_wanted) {
         site.start_running_qube()?;
         figures.push(xl_unpause()?);
-        figures.extend(calls::warm(&mut site, ROUNDS)?);
+        figures.extend(calls::warm(&mut site, rounds)?);
     }
     if is_wanted("wake_connect") {
-        figures.extend(calls::wake_connect(&mut site, ROUNDS)?);
+        figures.extend(calls::wake_connect(&mut site, rounds)?);
     }
     if is_wanted("call_cold") {
         site.preload(0)?;
-        for cold in calls::cold(&mut site, ROUNDS)? {
+        for cold in calls::cold(&mut site, rounds)? {
             figures.push(Figure { floor: Some("call_preloaded"), ..cold });
         }
     }
@@ -70,5 +70,4 @@ fn xl_unpause() -> Result<Figure, Failure> {
     Ok(Figure::of_times("xl_unpause", None, times))
 }
 
-const ROUNDS: usize = 2;
 const UNPAUSES: usize = 10;

@@ -26,8 +26,8 @@ pub fn main(words: &[OsString]) -> u8 {
         Ok(Command::Serve(settings)) => serve::serve(&settings),
         Ok(Command::Exec { state, qube, command }) => exec::exec(state.as_deref(), &qube, &command),
         Ok(Command::Ls { state, json }) => ls::ls(state.as_deref(), json),
-        Ok(Command::Bench { json, only, xen: false }) => crate::bench::bench(json, &only),
-        Ok(Command::Bench { json, only, xen: true }) => crate::bench::on_xen(json, &only),
+        Ok(Command::Bench { json, only, xen: None }) => crate::bench::bench(json, &only),
+        Ok(Command::Bench { json, only, xen: Some(rounds) }) => crate::bench::on_xen(json, &only, rounds),
         Ok(Command::Help) => {
             drop(std::io::stdout().write_all(options::HELP.as_bytes()));
             Ok(0)

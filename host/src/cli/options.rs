@@ -33,10 +33,10 @@ pub enum Command {
         json: bool,
         /// `--only`
         only: Vec<String>,
-        /// `--hypervisor xen`: what can be counted on Xen.
-        xen: bool,
+        /// `--hypervisor xen`: what can be counted on Xen, from so many hand-overs (`--rounds`).
+        xen: Option<usize>,
     },
-    /// `help`, `--help`
+    /// `help`, `--help`, `COMMAND --help`
     Help,
 }
 
@@ -92,7 +92,9 @@ pub struct UsageError(pub String);
 /// The first word that cannot be meant, and what could.
 pub fn parse(words: &[OsString]) -> Result<Command, UsageError> {
     let Some((first, rest)) = words.split_first() else { return Ok(Command::Help) };
+    let help = rest.first().is_some_and(|word| word == "--help" || word == "-h");
     match first.to_str() {
+        Some("open" | "serve" | "exec" | "ls" | "bench") if help => Ok(Command::Help),
         Some("open") => {
             let (settings, mut plain) = settings(rest)?;
             match (plain.pop(), plain.is_empty()) {
@@ -218,12 +220,19 @@ fn exec(words: &[OsString]) -> Result<Command, UsageError> {
 }
 
 fn bench(words: &[OsString]) -> Result<Command, UsageError> {
-    let (mut json, mut only, mut xen) = (false, Vec::new(), false);
+    let (mut json, mut only, mut xen, mut rounds) = (false, Vec::new(), false, None);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.to_str() {
             Some("--json") => json = true,
             Some("--hypervisor") if words.next().is_some_and(|name| name == "xen") => xen = true,
+            Some("--rounds") => {
+                let given = words.next().and_then(|word| word.to_str()?.parse().ok());
+                rounds = given.filter(|rounds| (1..=1000).contains(rounds));
+                if rounds.is_none() {
+                    return Err(UsageError("--rounds: a whole number from 1 to 1000".into()));
+                }
+            }
             Some("--only") => {
                 let names =
                     words.next().ok_or_else(|| UsageError("--only needs names: --only claim,wake".into()))?;
@@ -232,7 +241,10 @@ fn bench(words: &[OsString]) -> Result<Command, UsageError> {
             _ => return Err(unexpected("bench", Some(word))),
         }
     }
-    Ok(Command::Bench { json, only, xen })
+    match (xen, rounds) {
+        (false, Some(_)) => Err(UsageError("--rounds goes with --hypervisor xen".into())),
+        _ => Ok(Command::Bench { json, only, xen: xen.then(|| rounds.unwrap_or(XEN_ROUNDS)) }),
+    }
 }
 
 fn text(option: &str, value: &OsString) -> Result<String, UsageError> {
@@ -250,6 +262,8 @@ fn shown(word: &OsString) -> String {
     format!("\"{}\"", names::printable(word.as_encoded_bytes()))
 }
 
+/// A hand-over on Xen uses up a domain, whose successor takes seconds to start.
+const XEN_ROUNDS: usize = 2;
 const DISPVM_FORMS: &str = "@dispvm, @dispvm:NAME or @dispvm:@tag:TAG";
 const ASSUME_FORMS: &str = "a qube, dom0, @dispvm or @dispvm:NAME";
 
@@ -262,7 +276,7 @@ qubes-host: disposables of Qubes OS on any Linux machine
   qubes-host exec [--state DIR] QUBE -- COMMAND [ARGUMENT…]
                                           run a command in a qube of a running serve
   qubes-host ls [--state DIR] [--json]    list the qubes of a running serve
-  qubes-host bench [--json] [--only NAME,…] [--hypervisor xen]
+  qubes-host bench [--json] [--only NAME,…] [--hypervisor xen [--rounds N]]
                                           measure, each figure beside its floor
 
 Options of open and serve:
@@ -300,6 +314,16 @@ mod tests {
     }
 
     #[test]
+    fn help_is_given_wherever_it_is_asked_for() {
+        for line in
+            ["", "help", "--help", "-h", "open --help", "serve -h", "exec --help", "ls --help", "bench -h"]
+        {
+            assert!(matches!(parse(&words(line)), Ok(Command::Help)), "{line}");
+        }
+        assert!(parse(&words("nosuch --help")).is_err());
+    }
+
+    #[test]
     fn p9_words_that_cannot_be_meant_are_named() {
         for (line, part) in [
             ("open", "which file"),
@@ -319,6 +343,8 @@ mod tests {
             ("exec work --", "QUBE -- COMMAND"),
             ("exec ../x -- ls", "../x"),
             ("nosuch", "unknown command"),
+            ("bench --rounds 3", "--hypervisor xen"),
+            ("bench --hypervisor xen --rounds 0", "from 1"),
         ] {
             let UsageError(text) = parse(&words(line)).unwrap_err();
             assert!(text.contains(part), "{line}: {text}");

@@ -28,10 +28,8 @@ impl Subject {
         let shown = names::printable(path.as_os_str().as_encoded_bytes());
         let failed =
             |cause: &dyn std::fmt::Display| Failure::subject(format!("cannot open \"{shown}\": {cause}"));
-        let missing = |error: std::io::Error| match subject::other_scheme(path.as_os_str()) {
-            Some(scheme) if error.kind() == std::io::ErrorKind::NotFound => failed(&format!(
-                "there is no such file, and of URLs only http, https and ftp are opened, not {scheme}"
-            )),
+        let missing = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => failed(&subject::absence(path.as_os_str())),
             _ => failed(&error),
         };
         let found = fs::metadata(path).map_err(missing)?;
@@ -60,12 +58,12 @@ mod tests {
     fn each_kind_of_wrong_subject_is_told_apart() {
         for (given, part) in [
             ("/", "directory"),
-            ("/nosuch", "No such file"),
+            ("/nosuch", "no such file"),
             ("/dev/null", "regular file"),
             ("gopher://x", "only http"),
             ("mailto:x", "not mailto"),
             ("http://", "nothing follows"),
-            ("file:///nosuch", "No such file"),
+            ("file:///nosuch", "no such file"),
             ("file://server/etc/passwd", "server"),
         ] {
             let failure = Subject::check(OsStr::new(given)).unwrap_err();

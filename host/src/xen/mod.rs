@@ -8,10 +8,12 @@ mod cpio;
 mod domains;
 mod guest;
 mod images;
+mod needs;
 mod records;
 mod toolstack;
 
 pub(crate) use domains::{Domains, Wish, sweep};
+pub(crate) use needs::missing;
 
 use std::path::PathBuf;
 

@@ -12,6 +12,7 @@ use os::process::ProcessId;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -136,4 +137,34 @@ fn m19_a_keeper_that_is_stopped_while_one_is_created_ends_that_one_too() {
     go.send(()).unwrap();
     eventually("the keeper ends", || !own.is_alive());
     assert!(!is_there(&site, &name), "it ended what was being created");
+}
+
+/// The keeper's program, with the settings of this host, which starts none itself.
+fn own_keeper(site: &Site, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qubes-host"));
+    command.arg0("preload-dispvm").args(words).env("QUBES_DISPVM_CONFIG", site.layout.dispvm_config());
+    command
+}
+
+#[test]
+fn r118_what_a_dead_keeper_left_is_destroyed_without_one() {
+    let site = Site::with(|config| config.keeper = false);
+    let none = own_keeper(&site, &["--empty"]).output().unwrap();
+    assert!(none.status.success(), "no queue, no work: {none:?}");
+    let mut keeper = own_keeper(&site, &[]).spawn().unwrap();
+    max(&site, 2);
+    eventually("two wait", || waiting(&site, TEMPLATE).len() == 2);
+    let held = waiting(&site, TEMPLATE);
+    let refused = own_keeper(&site, &["--empty"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains("a keeper keeps") && words.contains("stop it"), "{words}");
+    assert_eq!(waiting(&site, TEMPLATE), held, "nothing was destroyed");
+    keeper.kill().unwrap();
+    keeper.wait().unwrap();
+    assert_eq!(waiting(&site, TEMPLATE), held, "a killed keeper leaves them");
+    let emptied = own_keeper(&site, &["--empty"]).output().unwrap();
+    assert!(emptied.status.success(), "{emptied:?}");
+    assert_eq!(disposables(&site), [], "all are gone");
+    assert!(Place::ALL.into_iter().all(|place| queue(&site).count(place).unwrap() == 0));
 }

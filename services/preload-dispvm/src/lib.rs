@@ -5,6 +5,8 @@
 
 mod check;
 mod destroy;
+mod empty;
+mod list;
 mod look;
 mod recover;
 mod squeeze;
@@ -19,7 +21,8 @@ use disposable::config::Config;
 use disposable::keeper::{Action, Keeper, Plan, View};
 use disposable::queue::{KeeperLock, Place, Queue, Reservation, SoleKeeper};
 use hypervisor::Machine;
-use names::{QubeName, QubeRef};
+use list::Lists;
+use names::QubeName;
 use os::process::ProcessId;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -30,19 +33,20 @@ use templates::Templates;
 use trace::{Event, Reporter};
 use watch::Reason;
 
-/// The program. Returns the exit code: 0 after SIGTERM, 1 when it cannot keep a queue (the reason is on stderr), 2 for
-/// arguments: it has none, and whoever gives some does not mean to start a keeper.
+/// The program. Returns the exit code: 0 after SIGTERM, or when with `--empty` nothing waits any more; 1 when it cannot keep
+/// or empty a queue (the reason is on stderr); 2 for other arguments: whoever gives some does not mean to start a keeper.
 #[must_use]
 pub fn main(arguments: &[OsString]) -> u8 {
-    if !arguments.is_empty() {
-        let asked = arguments.iter().all(|argument| argument == "--help" || argument == "-h");
-        return usage::show(asked);
-    }
+    let work = match arguments {
+        [] => keep,
+        [word] if word == "--empty" => empty::empty,
+        _ => return usage::show(arguments.iter().all(|word| word == "--help" || word == "-h")),
+    };
     // A second initialisation, by a host that links this program, is no error worth telling.
     drop(env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).try_init());
     // Each move of a call in the queue wakes this process: never before the call's own next step (promise P6).
     os::scheduling::let_others_go_first();
-    match keep() {
+    match work() {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{error}");
@@ -107,8 +111,7 @@ struct Driver {
     recovered: bool,
     /// Templates that were compared with what they were, since events come.
     compared: HashSet<QubeName>,
-    /// The list of each template as clients last saw it.
-    lists: HashMap<QubeName, String>,
+    lists: Lists,
     events: Sender<Reason>,
     watched: watch::Places,
 }
@@ -126,7 +129,7 @@ impl Driver {
             following: false,
             recovered: false,
             compared: HashSet::new(),
-            lists: HashMap::new(),
+            lists: Lists::default(),
             shared,
             events,
             watched,
@@ -187,7 +190,7 @@ impl Driver {
             };
             self.watched.add(&self.shared.config.queue, &template);
             self.nudge_moved(&view);
-            self.show(&view);
+            self.lists.show(&self.shared, &view);
             let free = self.shared.config.parallel_starts.saturating_sub(self.making.len());
             let plan = self.keeper.plan(&view, free, os::monotonic_ns());
             again_at = [again_at, plan.again_at].into_iter().flatten().min();
@@ -220,24 +223,6 @@ impl Driver {
         for nudges in mine.filter_map(|seen| self.making.get(&seen.file)) {
             // A thread that no longer listens has ended or needs no nudge.
             drop(nudges.send(Nudge::Moved));
-        }
-    }
-
-    /// Shows clients the list of a template (spec/disposables.md, section 4), where that is ours to do.
-    fn show(&mut self, view: &View) {
-        let waiting = [Place::Ready, Place::Starting];
-        let of = |place| view.seen.iter().filter(move |seen| seen.place == place);
-        let names = waiting.into_iter().flat_map(of).filter_map(|seen| seen.entry.as_ref());
-        let list = names.map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(" ");
-        if self.lists.get(&view.template) == Some(&list) {
-            return;
-        }
-        let template = QubeRef::Name(view.template.clone());
-        match self.shared.admin.feature_set(&template, "preload-dispvm", &list) {
-            Err(error) if !start::is_not_ours(&error) => {
-                log::debug!("{}: the list of preloaded ones is not shown: {error}", view.template);
-            }
-            _ => drop(self.lists.insert(view.template.clone(), list)),
         }
     }
 
@@ -319,7 +304,7 @@ impl Driver {
                 self.following = false;
                 self.trust = None;
                 self.compared.clear();
-                self.lists.clear();
+                self.lists.forget();
                 self.templates.forget();
                 true
             }

@@ -15,7 +15,8 @@ pub(crate) fn show(asked: bool) -> u8 {
 }
 
 const USAGE: &str = "\
-usage: preload-dispvm [--version]
-Keeps disposables preloaded, until SIGTERM: qubes-dispvm-keeper.service runs it. It has no options: settings are in
-/etc/qubes/dispvm.toml and in the feature preload-dispvm-max. \"qvm-dispvm status\" tells what waits.
+usage: preload-dispvm [--empty | --version]
+Keeps disposables preloaded, until SIGTERM: qubes-dispvm-keeper.service runs it. Settings are in /etc/qubes/dispvm.toml and
+in the feature preload-dispvm-max. \"qvm-dispvm status\" tells what waits.
+  --empty    destroys what waits, where no keeper is there to do it, and ends
 ";

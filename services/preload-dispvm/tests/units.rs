@@ -5,7 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const UNITS: [&str; 2] = ["qubes-dispvm-keeper.service", "qubes-dispvm-keeper-resume.service"];
+const UNITS: [&str; 3] = [
+    "qubes-dispvm-keeper.service",
+    "qubes-dispvm-keeper-resume.service",
+    "qubes-dispvm-keeper-suspend.service",
+];
 
 fn text(unit: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd").join(unit)).unwrap()
@@ -89,6 +93,8 @@ fn m18_the_sleep_hook_follows_whether_the_keeper_is_enabled() {
         let wanted = root.path().join(format!("etc/systemd/system/{target}.target.wants")).join(UNITS[1]);
         assert!(fs::symlink_metadata(&wanted).is_ok(), "{}", wanted.display());
     }
+    let wanted = root.path().join("etc/systemd/system/sleep.target.wants").join(UNITS[2]);
+    assert!(fs::symlink_metadata(&wanted).is_ok(), "{}", wanted.display());
     // As the unit says it, word for word.
     let unit = text(UNITS[1]);
     let line = unit.lines().find_map(|line| line.strip_prefix("ExecCondition=/usr/bin/systemctl ")).unwrap();

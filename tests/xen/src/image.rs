@@ -1,6 +1,7 @@
 //! What dom0 and its guests boot from: archives, made anew for each run (it takes a second).
 
 use crate::archive::Archive;
+use crate::choice::Choice;
 use crate::error::LabError;
 use crate::packages::Packages;
 use crate::programs::Programs;
@@ -20,7 +21,7 @@ impl Images {
         cache: &Path,
         packages: &Packages,
         programs: &Programs,
-        filter: &[String],
+        choice: &Choice,
     ) -> Result<Self, LabError> {
         let directory = cache.join("images");
         fs::create_dir_all(&directory).map_err(LabError::file("create", &directory))?;
@@ -29,10 +30,12 @@ impl Images {
             fs::copy(&from, &to).map_err(LabError::file("copy", &from))?;
         }
         let guest = directory.join("guest.cpio");
-        let mut archive = Archive::create(&guest)?;
-        base(&mut archive, packages)?;
-        script(&mut archive, "/init", include_bytes!("../guest/init"))?;
-        archive.finish()?;
+        // As docs/xen.md has it done.
+        let mut make = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/xen-base"));
+        output(
+            "make the guests' base",
+            make.arg("--root").arg(packages.path("")).arg(&guest).arg(&packages.release),
+        )?;
 
         let mut archive = Archive::create(&directory.join(DOM0))?;
         base(&mut archive, packages)?;
@@ -45,7 +48,7 @@ impl Images {
         }
         archive.directory("/lab", 0o755)?;
         archive.bytes("/lab/suites", 0o644, programs.suites().as_bytes())?;
-        archive.bytes("/lab/filter", 0o644, filter.join("\n").as_bytes())?;
+        archive.bytes("/lab/choice", 0o644, choice.to_string().as_bytes())?;
         archive.finish()?;
         Ok(Self { directory })
     }
@@ -56,7 +59,7 @@ pub(crate) const XEN: &str = "xen";
 pub(crate) const KERNEL: &str = "vmlinux";
 pub(crate) const DOM0: &str = "dom0.cpio";
 
-/// What dom0 and guests have in common.
+/// What is in dom0 before Xen's programs: the same as host/xen-base puts into a guest.
 fn base<W: Write>(archive: &mut Archive<W>, packages: &Packages) -> Result<(), LabError> {
     for name in ["bin", "dev", "etc", "home", "proc", "root", "run", "sbin", "sys", "usr", "var"] {
         archive.directory(name, 0o755)?;

@@ -1,5 +1,6 @@
 //! Runs the tests, in dom0: each in a process of its own, one after another.
 
+use crate::choice::Choice;
 use crate::error::LabError;
 use crate::leftovers::Scene;
 use crate::report::Line;
@@ -14,14 +15,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs what `/lab/suites` names and `/lab/filter` lets through; the report goes to `port`.
+/// Runs what `/lab/suites` names and `/lab/choice` lets through; the report goes to `port`.
 pub(crate) fn run(port: &Path) -> Result<(), LabError> {
     let mut port = Port(fs::File::options().write(true).open(port).map_err(LabError::file("open", port))?);
-    let tests = tests()?;
+    let started = Instant::now();
+    let choice = Choice::parse(&read("/lab/choice")?);
+    let tests = tests(&choice)?;
     port.say(&Line::Tests(tests.len()))?;
     let mut before = Scene::now();
     for test in &tests {
-        port.say(&Line::Begin(format!("{}::{}", test.suite, test.name)))?;
+        if choice.is_over(started.elapsed()) {
+            port.say(&Line::Late(test.whole_name()))?;
+            continue;
+        }
+        port.say(&Line::Begin(test.whole_name()))?;
         let begun = Instant::now();
         let mut passed = test.run(&mut port)?;
         let (left, now) = before.left();
@@ -46,6 +53,10 @@ struct Test {
 }
 
 impl Test {
+    fn whole_name(&self) -> String {
+        format!("{}::{}", self.suite, self.name)
+    }
+
     /// Whether it passed; its words go to the report as they come.
     fn run(&self, port: &mut Port) -> Result<bool, LabError> {
         let failed = |source| LabError::Io { step: "run", object: self.name.clone(), source };
@@ -100,21 +111,25 @@ impl Test {
     }
 }
 
-fn tests() -> Result<Vec<Test>, LabError> {
-    let read = |path: &str| fs::read_to_string(path).map_err(LabError::file("read", Path::new(path)));
-    let (suites, filter) = (read("/lab/suites")?, read("/lab/filter")?);
+fn read(path: &str) -> Result<String, LabError> {
+    fs::read_to_string(path).map_err(LabError::file("read", Path::new(path)))
+}
+
+fn tests(choice: &Choice) -> Result<Vec<Test>, LabError> {
+    let suites = read("/lab/suites")?;
     let mut tests = Vec::new();
     for (suite, path) in suites.lines().filter_map(|line| line.split_once('\t')) {
         let mut list = Command::new(path);
         list.args(["--list", "--format", "terse", "--include-ignored"]);
         let names = output("list the tests", &mut list)?;
         for name in String::from_utf8_lossy(&names).lines().filter_map(|line| line.strip_suffix(": test")) {
-            let whole = format!("{suite}::{name}");
-            if filter.is_empty() || filter.lines().any(|part| whole.contains(part)) {
-                tests.push(Test { suite: suite.to_owned(), path: path.to_owned(), name: name.to_owned() });
+            let test = Test { suite: suite.to_owned(), path: path.to_owned(), name: name.to_owned() };
+            if choice.takes(&test.whole_name()) {
+                tests.push(test);
             }
         }
     }
+    choice.order(&mut tests, Test::whole_name);
     Ok(tests)
 }
 
@@ -159,7 +174,7 @@ impl Port {
 
 /// What spares the kernel of a guest work that takes seconds here and has no part in what is tested.
 const KERNEL_WORDS: &str = "mitigations=off nowatchdog rodata=off lsm= audit=0 cryptomgr.notests \
-    initcall_blacklist=load_system_certificate_list";
+    ipv6.disable=1 initcall_blacklist=load_system_certificate_list,crypto_kdf108_init,cubictcp_register,init_kprobe_trace,init_encrypted";
 /// How long one test may take. A guest's start takes seconds here.
 const PATIENCE: Duration = Duration::from_secs(1200);
 const LONGEST_LOG: u64 = 1 << 18;

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod archive;
+mod choice;
 mod command;
 mod error;
 mod image;
@@ -16,6 +17,7 @@ mod run;
 mod summary;
 mod turn;
 
+use choice::Choice;
 use command::Order;
 use error::LabError;
 use image::Images;
@@ -30,7 +32,7 @@ use summary::Summary;
 
 fn main() -> ExitCode {
     let (result, skip_ok) = match command::parse(std::env::args().skip(1)) {
-        Ok(Order::Test { names, skip_ok }) => (test(&names), skip_ok),
+        Ok(Order::Test { choice, skip_ok }) => (test(&choice), skip_ok),
         Ok(Order::List) => (list(), false),
         Ok(Order::Shell) => (shell(), false),
         Ok(Order::Inside { port }) => (inside::run(Path::new(&port)).map(|()| true), false),
@@ -54,9 +56,9 @@ fn main() -> ExitCode {
 const SKIPPED: u8 = 77;
 
 /// Whether all tests passed.
-fn test(names: &[String]) -> Result<bool, LabError> {
+fn test(choice: &Choice) -> Result<bool, LabError> {
     let cache = cache();
-    let images = prepare(&cache, names)?;
+    let images = prepare(&cache, choice)?;
     turn::wait()?;
     let clock = Instant::now();
     let mut machine = Machine::test(&images, &cache)?;
@@ -86,13 +88,13 @@ fn list() -> Result<bool, LabError> {
 }
 
 fn shell() -> Result<bool, LabError> {
-    let images = prepare(&cache(), &[])?;
+    let images = prepare(&cache(), &Choice::default())?;
     turn::wait()?;
     eprintln!("xen-lab: dom0 is starting; `poweroff -f` or Ctrl-A X ends it");
     Machine::shell(&images).map(|()| true)
 }
 
-fn prepare(cache: &Path, filter: &[String]) -> Result<Images, LabError> {
+fn prepare(cache: &Path, choice: &Choice) -> Result<Images, LabError> {
     std::fs::create_dir_all(cache).map_err(LabError::file("create", cache))?;
     let phase = Instant::now();
     let packages = Packages::fetch(cache)?;
@@ -101,7 +103,7 @@ fn prepare(cache: &Path, filter: &[String]) -> Result<Images, LabError> {
     let programs = Programs::build(cache)?;
     eprintln!("xen-lab: programs built after {} ms", phase.elapsed().as_millis());
     let phase = Instant::now();
-    let images = Images::build(cache, &packages, &programs, filter)?;
+    let images = Images::build(cache, &packages, &programs, choice)?;
     eprintln!("xen-lab: images made after {} ms", phase.elapsed().as_millis());
     Ok(images)
 }

@@ -72,6 +72,7 @@ impl Programs {
 
 /// What is built: the suites that run inside.
 const WHAT: &[&str] = &[
+    "--profile=lab",
     // Named, so that build scripts are not static: that of xenctrl-sys loads libclang.
     "--target=x86_64-unknown-linux-gnu",
     "-p",

@@ -14,6 +14,8 @@ pub(crate) enum Line {
     Log(String),
     /// It ended, after so many milliseconds of emulated time.
     End { passed: bool, ms: u64 },
+    /// There was no time left for this one.
+    Late(String),
     /// All tests were run.
     Done,
 }
@@ -28,6 +30,7 @@ impl Line {
             "@log" => Self::Log(rest.to_owned()),
             "@passed" => Self::End { passed: true, ms: rest.parse().ok()? },
             "@failed" => Self::End { passed: false, ms: rest.parse().ok()? },
+            "@late" => Self::Late(rest.to_owned()),
             "@done" => Self::Done,
             _ => return None,
         })
@@ -42,6 +45,7 @@ impl fmt::Display for Line {
             Self::Log(text) => write!(f, "@log {}", printable(text.as_bytes())),
             Self::End { passed: true, ms } => write!(f, "@passed {ms}"),
             Self::End { passed: false, ms } => write!(f, "@failed {ms}"),
+            Self::Late(name) => write!(f, "@late {}", printable(name.as_bytes())),
             Self::Done => write!(f, "@done"),
         }
     }
@@ -60,6 +64,7 @@ mod tests {
             Line::Log(String::new()),
             Line::End { passed: true, ms: 0 },
             Line::End { passed: false, ms: 12 },
+            Line::Late("kill::a".into()),
             Line::Done,
         ] {
             assert_eq!(Line::parse(&line.to_string()), Some(line));

@@ -25,5 +25,4 @@ pub(crate) fn output(step: &'static str, command: &mut Command) -> Result<Vec<u8
 }
 
 /// What the lab wants of the machine that it runs on.
-pub(crate) const REMEDY: &str =
-    "the lab needs Debian 12 or later (amd64) with the packages apt, dpkg, qemu-system-x86 and xz-utils";
+pub(crate) const REMEDY: &str = "the lab needs Debian 12 or later (amd64) with the packages apt, dpkg, qemu-system-x86, xz-utils and cpio";

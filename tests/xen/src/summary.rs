@@ -9,6 +9,7 @@ pub(crate) struct Summary {
     expected: Option<usize>,
     passed: usize,
     skipped: usize,
+    late: usize,
     failed: Vec<(String, Vec<String>)>,
     running: Option<(String, Vec<String>)>,
     done: bool,
@@ -53,6 +54,10 @@ impl Summary {
                     Some(said)
                 }
             }
+            Line::Late(name) => {
+                self.late += 1;
+                Some(format!("test {name} ... not reached: the time is over"))
+            }
             Line::Done => {
                 self.done = true;
                 None
@@ -64,12 +69,12 @@ impl Summary {
         self.done
     }
 
-    /// Whether each test that was announced has passed, and there was one.
+    /// Whether each test that was announced and reached has passed, and there was one.
     pub(crate) fn good(&self) -> bool {
         self.done
             && self.failed.is_empty()
             && self.passed > 0
-            && self.expected == Some(self.passed + self.skipped)
+            && self.expected == Some(self.passed + self.skipped + self.late)
     }
 }
 
@@ -87,6 +92,9 @@ impl fmt::Display for Summary {
             self.failed.len(),
             self.skipped
         )?;
+        if self.late > 0 {
+            write!(f, "; {} not reached", self.late)?;
+        }
         for (name, _) in &self.failed {
             write!(f, "\n    {name}")?;
         }
@@ -94,7 +102,7 @@ impl fmt::Display for Summary {
             write!(f, "\n    {name} did not end")?;
         }
         match self.expected {
-            Some(number) if number == self.passed + self.skipped + self.failed.len() => Ok(()),
+            Some(number) if number == self.passed + self.skipped + self.late + self.failed.len() => Ok(()),
             Some(number) => write!(f, "\n    of {number} tests"),
             None => write!(f, "\n    dom0 did not come up"),
         }
@@ -161,6 +169,15 @@ mod tests {
         lines.extend(skipped());
         lines.push(Line::Done);
         assert!(!after(lines).good());
+    }
+
+    #[test]
+    fn a_test_that_was_not_reached_is_named_and_is_no_failure() {
+        let end = Line::End { passed: true, ms: 1 };
+        let late = Line::Late("a::c".into());
+        let summary = after([Line::Tests(2), begin(), end, late.clone(), Line::Done]);
+        assert!(summary.good() && summary.to_string().contains("0 left out; 1 not reached"), "{summary}");
+        assert!(!after([Line::Tests(1), late, Line::Done]).good(), "nothing was tested");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::writers::writer;
 use crate::decision::Standing;
 use crate::shown::shown;
-use crate::subject::other_scheme;
+use crate::subject::absence;
 use nix::libc::{O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display, Formatter};
@@ -202,13 +202,7 @@ impl Display for OriginalError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let given = shown(&self.given);
         match &self.cause {
-            Cause::Missing => match other_scheme(self.given.as_os_str()) {
-                Some(scheme) => write!(
-                    f,
-                    "\"{given}\": there is no such file, and of URLs only http, https and ftp are opened, not {scheme}"
-                ),
-                None => write!(f, "\"{given}\": there is no such file"),
-            },
+            Cause::Missing => write!(f, "\"{given}\": {}", absence(self.given.as_os_str())),
             Cause::Directory => {
                 write!(f, "\"{given}\" is a directory; only files can be opened in another qube")
             }

@@ -41,28 +41,39 @@ fn is_for_writing(information: &str) -> bool {
 mod tests {
     use super::*;
     use std::fs::File;
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
+
+    /// A process that does nothing for longer than any test waits, and ends with this.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start(output: Stdio, input: Stdio) -> Self {
+            Self(Command::new("sleep").arg("1000").stdout(output).stdin(input).spawn().unwrap())
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
 
     #[test]
     fn m35_who_writes_is_told_by_name() {
         let top = tempfile::tempdir().unwrap();
         let path = fs::canonicalize(top.path()).unwrap().join("a");
         let file = File::create(&path).unwrap();
-        assert_eq!(writer(&path), None, "this process does not count");
-        let start = |output: Stdio, input: Stdio| {
-            Command::new("sleep").arg("60").stdout(output).stdin(input).spawn().unwrap()
+        // A child that any test starts has a copy of `file` until it has become its program.
+        let settles = |what: &str, name: Option<&str>| {
+            fixture::eventually(what, || writer(&path).as_deref() == name);
         };
-        let mut reads = start(Stdio::null(), File::open(&path).unwrap().into());
-        assert_eq!(writer(&path), None, "who reads does not count");
-        let mut writes = start(file.into(), Stdio::null());
-        while writer(&path).is_some_and(|name| name != "sleep") {
-            // Not yet the program that it is about to become.
-        }
-        assert_eq!(writer(&path).as_deref(), Some("sleep"));
-        for child in [&mut reads, &mut writes] {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        assert_eq!(writer(&path), None);
+        settles("this process does not count", None);
+        let reads = Sleeper::start(Stdio::null(), File::open(&path).unwrap().into());
+        settles("who reads does not count", None);
+        let writes = Sleeper::start(file.into(), Stdio::null());
+        settles("who writes is told by name", Some("sleep"));
+        drop((reads, writes));
+        settles("nobody is left", None);
     }
 }

@@ -144,10 +144,12 @@ mod tests {
         Command::new("/bin/sh").args(["-c", script, "sh"]).args(arguments).stdin(input).spawn().unwrap()
     }
 
-    /// A process that is just being started shows no arguments for a moment.
+    /// A process that is just being started shows no arguments for a moment, or those of its parent, whose files it has.
     fn await_arguments(pid: i32) {
         for _ in 0..10_000 {
-            if fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| !arguments.is_empty()) {
+            if fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|arguments| arguments.starts_with(b"/bin/sh"))
+            {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(1));

@@ -35,6 +35,21 @@ impl Place {
         place
     }
 
+    /// The service's words go to a file; `~/later` ends when it has said there that it waits, however long that takes.
+    pub fn with_later() -> Self {
+        let place = Self::new(&format!(r#"exec 2> "$LOG.said"{SERVE}"#));
+        let look = r#"grep -q "waiting until" "$LOG.said" && exit"#;
+        place.script("home/later", &format!("for i in $(seq 6000); do {look}; sleep 0.01; done; exit 1"));
+        place
+    }
+
+    /// Fails unless the service has said these words there.
+    #[track_caller]
+    pub fn expect_said(&self, words: &str) {
+        let said = fs::read_to_string(self.path("log.said")).unwrap();
+        assert!(said.contains(words), "{said}");
+    }
+
     /// A shell script of this name.
     pub fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);

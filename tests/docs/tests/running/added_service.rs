@@ -4,24 +4,10 @@ use qubes_host::{Host, HostConfig, Layout};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Command;
 
-/// Builds the service's executable, as whoever adds one does. With the whole workspace's features: where all tests run,
-/// its libraries are built already.
-fn built() -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--workspace", "--bin", "pdf-convert"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .unwrap();
-    assert!(status.success());
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(2).unwrap().join("pdf-convert")
-}
-
 pub(crate) fn is_called() {
-    let service = built();
+    let service = crate::built("pdf-convert");
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let state = directory.path().join("state");
     let layout = Layout::new(&state);

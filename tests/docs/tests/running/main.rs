@@ -6,10 +6,11 @@
 
 mod added_service;
 mod shell;
+mod usage;
 
 use std::ffi::OsString;
-use std::path::Path;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
@@ -19,9 +20,11 @@ fn main() -> ExitCode {
     if !Path::new(&name).file_name().unwrap().to_string_lossy().starts_with("running-") {
         return qubes_host::main(&name, &words).into();
     }
-    let tests: [(&str, fn()); 2] = [
+    let tests: [(&str, fn()); 4] = [
         ("a_service_of_a_few_lines_hands_a_stream_to_a_disposable", added_service::is_called),
         ("blocks_of_shell_commands_run", shell::blocks_run),
+        ("commands_in_the_prose_are_known", usage::commands_in_the_prose_are_known),
+        ("usage_is_what_the_programs_say", usage::is_the_programs_own),
     ];
     let is_listing = words.iter().any(|word| word == "--list");
     let wanted: Vec<_> =
@@ -35,4 +38,17 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Builds an executable of the workspace that no test has with it, as whoever changes it does. With the whole workspace's
+/// features: where all tests run, its libraries are built already.
+fn built(program: &str) -> PathBuf {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--workspace", "--bin", program])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let own = std::env::current_exe().unwrap();
+    own.ancestors().nth(2).unwrap().join(program)
 }

@@ -11,6 +11,7 @@ mod edits;
 mod broken;
 mod everyday;
 mod numbers;
+mod page;
 mod scarce;
 mod touched;
 mod traces;
