@@ -122,6 +122,10 @@ fn m38_what_cannot_have_been_told_is_not_waited_for() {
     place.open(&format!("{PYTHON} {}", place.path("other.py").display()), &file).expect(0, &["unchanged"]);
     let failing = format!("{PYTHON} {} {}", place.path("once.py").display(), place.path("nowhere").display());
     place.open(&failing, &file).expect(1, &[]);
+    // One that changed the file itself.
+    let file = place.file("b", "a draft");
+    place.open(&format!("{} alone", running.with), &file).expect(0, &["replaced"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a final");
     assert!(running.is_there());
 }
 

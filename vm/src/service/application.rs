@@ -26,7 +26,7 @@ const GRACE_OF_CHOSEN: Duration = Duration::from_millis(300);
 const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3600);
 /// How often what was started is looked at, at first: what only tells another process ends soon.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-/// What runs longer has a window of its own.
+/// What runs longer has a window of its own and is looked at no more.
 const LONGEST_BEGIN: Duration = Duration::from_secs(60);
 /// How long a process may take to end when asked to.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -107,12 +107,15 @@ impl Application {
         held: &dyn Fn(Option<&str>),
     ) -> Result<Ended, Stop> {
         let leader = i32::try_from(self.child.id()).unwrap_or(0);
+        let begin = Instant::now();
         let ended = self.wait_for_child(session, holders).and_then(|ended| {
             let is_well = ended.code() == exit_code::SUCCESS;
+            // Who works on the file itself, or has a window of its own for long, tells nobody else.
+            let may_have_told = is_well && !is_done() && begin.elapsed() < LONGEST_BEGIN;
             let grace = if is_well { self.grace } else { Duration::ZERO };
             let held_by = || {
                 let open = holders.scan();
-                let told = holders.instance(&open).filter(|_| is_well);
+                let told = if may_have_told { holders.instance(&open) } else { None };
                 match holders.taker() {
                     None if !open.is_empty() || !group(leader).is_empty() => Some(None),
                     None => told.map(Some),
