@@ -181,7 +181,7 @@ prove_desktop() {
         expect "its entry \"$entry\" is valid" inside desktop-file-validate "/usr/lib/qubes-dispvm/share/applications/qubes-dispvm-$entry.desktop"
         expect "PCManFM's entry \"$entry\"" inside test -s "/usr/share/file-manager/actions/qubes-dispvm-$entry.desktop"
     done
-    for file in nautilus-python/extensions/qvm_dispvm_nautilus.py caja-python/extensions/qvm_dispvm_caja.py kio/servicemenus/qvm-dispvm.desktop; do
+    for file in nautilus-python/extensions/qvm_dispvm_nautilus.py caja-python/extensions/qvm_dispvm_caja.py kio/servicemenus/qvm-dispvm.desktop kservices5/ServiceMenus/qvm-dispvm.desktop; do
         expect "$file is there" inside test -s "/usr/share/$file"
     done
     expect "each starts the opener of the package" entries_start_ours

@@ -2,7 +2,7 @@
 //! sockets at paths of any length, the identity of a process, inherited descriptors, the monotonic clock, waiting for a
 //! directory to change, who gets the CPU first; and the way into a program.
 //!
-//! `unsafe` is allowed in this crate's modules `descriptors`, `leash`, `scheduling` and `program` alone (design, section 2).
+//! `unsafe` is allowed in this crate's modules `descriptors`, `leash`, `scheduling`, `signals` and `program` alone (design, section 2).
 
 pub mod descriptors;
 pub mod leash;

@@ -3,9 +3,11 @@
 //! A signal mask is inherited by every program that is started (the standard library leaves it alone), and a program
 //! with SIGCHLD or SIGTERM blocked behaves oddly. So nothing is blocked here: handlers write to a socket, and handlers
 //! are reset by exec.
+#![allow(unsafe_code)]
 
+use nix::sys::signal::Signal;
 use signal_hook::iterator::backend::SignalDelivery;
-use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::iterator::exfiltrator::{SignalOnly, WithRawSiginfo};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -36,6 +38,53 @@ impl AsFd for Signals {
     }
 }
 
+/// One signal of this process, and who sends it; readable when it has come.
+#[derive(Debug)]
+pub struct Senders {
+    signal: Signal,
+    delivery: SignalDelivery<UnixStream, WithRawSiginfo>,
+}
+
+impl Senders {
+    /// Takes this signal from now on, in place of its default action.
+    ///
+    /// # Errors
+    /// No descriptors are left, or the signal cannot be taken.
+    pub fn take(signal: Signal) -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        let delivery = SignalDelivery::with_pipe(read, write, WithRawSiginfo, [signal as i32])?;
+        Ok(Self { signal, delivery })
+    }
+
+    /// The pids of those who have sent it since the last call; 0 for who is in no pid namespace of ours. Never waits.
+    ///
+    /// The kernel makes one of signals that are sent at the same time (signal(7)): then one sender stands for all.
+    pub fn pending(&mut self) -> Vec<i32> {
+        let pid = |info: libc::siginfo_t| {
+            // SAFETY: the signal was sent by kill(2) or the like; of one that was not, this field is some number or 0,
+            // which is read all the same: every field of the union is plain integers.
+            unsafe { info.si_pid() }
+        };
+        self.delivery.pending().map(pid).collect()
+    }
+
+    /// Whether one was sent that [`Self::pending`] cannot know of yet, as no thread of ours has taken it.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        let status = crate::read_small("/proc/self/status").unwrap_or_default();
+        let mut lines = status.lines();
+        let mask = lines.find_map(|line| line.strip_prefix("ShdPnd:")).map(str::trim);
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
+        mask >> (self.signal as i32 - 1) & 1 == 1
+    }
+}
+
+impl AsFd for Senders {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,7 +95,7 @@ mod tests {
     fn a_signal_is_seen_and_no_child_inherits_a_mask() {
         let mut signals = Signals::take(&[libc::SIGUSR2]).unwrap();
         assert!(signals.pending().is_empty());
-        nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR2).unwrap();
+        nix::sys::signal::raise(Signal::SIGUSR2).unwrap();
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, 10_000u16), Ok(1));
         assert_eq!(signals.pending(), [libc::SIGUSR2]);
@@ -55,5 +104,19 @@ mod tests {
             String::from_utf8_lossy(&status.stdout).trim_end().ends_with("0000000000000000"),
             "{status:?}"
         );
+    }
+
+    #[test]
+    fn who_sends_a_signal_is_known() {
+        let mut senders = Senders::take(Signal::SIGUSR1).unwrap();
+        assert_eq!((senders.pending(), senders.is_under_way()), (vec![], false));
+        let script = format!("kill -USR1 {}", std::process::id());
+        let mut child = Command::new("/bin/sh").args(["-c", &script]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let mut fds = [PollFd::new(senders.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, 10_000u16), Ok(1));
+        assert_eq!(senders.pending(), [pid]);
+        assert_eq!((senders.pending(), senders.is_under_way()), (vec![], false));
+        assert!(child.wait().unwrap().success());
     }
 }

@@ -203,6 +203,21 @@ fn calls_wait_for_the_session_together() {
     qube.daemon.send(&Message::ExecCmdline(Exec::command(0, 516, nogui.as_bytes())));
     assert_eq!(Peer::caller(server).rest().output, b"gui\n", "nogui does not wait");
     qube.expect_terminated(0, 516);
+    // On a busy machine some of the three have not come to the waiting yet, and would start another wait.
+    let agent = qube.agent.0.id();
+    wait_until("two calls wait for the third one's process", || {
+        let threads = fs::read_dir(format!("/proc/{agent}/task")).unwrap().flatten();
+        let text = |path: std::path::PathBuf| fs::read_to_string(path).unwrap_or_default();
+        // futex(2), by its number on this machine.
+        let futex = format!("{} ", nix::libc::SYS_futex);
+        threads
+            .filter(|thread| {
+                text(thread.path().join("comm")).starts_with("call ")
+                    && text(thread.path().join("syscall")).starts_with(&futex)
+            })
+            .count()
+            == 2
+    });
     fs::write(&go, "").unwrap();
     for server in servers {
         assert_eq!(Peer::caller(server).rest().output, b"gui\n");

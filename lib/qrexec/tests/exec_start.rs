@@ -29,7 +29,7 @@ fn begin(place: Place, dir: &Path, text: &str) -> Result<Service, ExecError> {
         Place::Qube => Command::parse_vm(format!("{}:{text}", own_user()).as_bytes())?,
         Place::Dom0 => Command::parse_dom0(text.as_bytes())?,
     };
-    start(&command, &command.config(&surroundings)?, &surroundings)
+    start(&command, &command.config(&surroundings)?, &surroundings, None)
 }
 
 fn failure(place: Place, dir: &Path, text: &str) -> i32 {
@@ -65,9 +65,10 @@ fn a_program_in_a_qube() {
     executable(&path, SHOW);
     let (output, errors, code) = finish(begin(Place::Qube, dir.path(), "QUBESRPC a.B+x+y work").unwrap());
     let expected = format!(
-        "{}|1|x+y\nQREXEC_REMOTE_DOMAIN=work\nQREXEC_REQUESTED_TARGET_TYPE=\nQREXEC_SERVICE_ARGUMENT=x+y\n\
-         QREXEC_SERVICE_FULL_NAME=a.B+x+y\n",
-        path.display()
+        "{}|1|x+y\nQREXEC_AGENT_PID={}\nQREXEC_REMOTE_DOMAIN=work\nQREXEC_REQUESTED_TARGET_TYPE=\n\
+         QREXEC_SERVICE_ARGUMENT=x+y\nQREXEC_SERVICE_FULL_NAME=a.B+x+y\n",
+        path.display(),
+        std::process::id()
     );
     // Descriptors 0 and 1 and no other end of the socket pairs.
     assert_eq!(output, format!("{expected}2\n"));
@@ -151,14 +152,15 @@ fn another_user_is_refused() {
     fs::create_dir(dir.path().join("config")).unwrap();
     for user in ["", "DEFAULT", "somebody-else"] {
         let command = Command::parse_vm(format!("{user}:QUBESRPC a+ b").as_bytes()).unwrap();
-        let error = start(&command, &command.config(&surroundings).unwrap(), &surroundings).unwrap_err();
+        let error =
+            start(&command, &command.config(&surroundings).unwrap(), &surroundings, None).unwrap_err();
         assert!(matches!(error, ExecError::OtherUser { .. }) && error.exit_code() == 125);
     }
     fs::write(dir.path().join("config/a"), "force-user='somebody-else'\n").unwrap();
     assert_eq!(failure(Place::Qube, dir.path(), "QUBESRPC a+ b"), 125);
     fs::write(dir.path().join("config/a"), format!("force-user='{}'\n", own_user())).unwrap();
     let command = Command::parse_vm(b"somebody-else:QUBESRPC a+ b").unwrap();
-    let service = start(&command, &command.config(&surroundings).unwrap(), &surroundings).unwrap();
+    let service = start(&command, &command.config(&surroundings).unwrap(), &surroundings, None).unwrap();
     assert_eq!(finish(service).2, 0);
 }
 

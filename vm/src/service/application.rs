@@ -24,6 +24,10 @@ const GRACE_OF_STARTER: Duration = Duration::from_millis(1000);
 const GRACE_OF_CHOSEN: Duration = Duration::from_millis(300);
 /// The longest wait for processes that keep a file open.
 const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3600);
+/// How often what was started is looked at, at first: what only tells another process ends soon.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+/// What runs longer has a window of its own and is looked at no more.
+const LONGEST_BEGIN: Duration = Duration::from_secs(60);
 /// How long a process may take to end when asked to.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -92,7 +96,7 @@ pub(super) struct Application {
 impl Application {
     /// Waits for the application and then for everybody who still holds what it opened. `is_done` tells that the work is
     /// visibly done, so that no late comer needs to be waited for; `held` is called once if there is somebody to wait for, with
-    /// the name of an application that was asked over the session's bus.
+    /// the name of an application that was asked over the session's bus or by what was started.
     ///
     /// When the service is to stop, all of them are ended first.
     pub(super) fn wait(
@@ -103,11 +107,20 @@ impl Application {
         held: &dyn Fn(Option<&str>),
     ) -> Result<Ended, Stop> {
         let leader = i32::try_from(self.child.id()).unwrap_or(0);
-        let ended = self.wait_for_child(session).and_then(|ended| {
-            let grace = if ended.code() == exit_code::SUCCESS { self.grace } else { Duration::ZERO };
-            let held_by = || match holders.taker() {
-                None if group(leader).is_empty() && holders.scan().is_empty() => None,
-                taker => Some(taker),
+        let begin = Instant::now();
+        let ended = self.wait_for_child(session, holders).and_then(|ended| {
+            let is_well = ended.code() == exit_code::SUCCESS;
+            // Who works on the file itself, or has a window of its own for long, tells nobody else.
+            let may_have_told = is_well && !is_done() && begin.elapsed() < LONGEST_BEGIN;
+            let grace = if is_well { self.grace } else { Duration::ZERO };
+            let held_by = || {
+                let open = holders.scan();
+                let told = if may_have_told { holders.instance(&open) } else { None };
+                match holders.taker() {
+                    None if !open.is_empty() || !group(leader).is_empty() => Some(None),
+                    None => told.map(Some),
+                    taker => Some(taker),
+                }
             };
             wait_while(session, &held_by, grace, is_done, held).map(|()| ended)
         });
@@ -117,12 +130,15 @@ impl Application {
         ended
     }
 
-    fn wait_for_child(&mut self, session: &Session) -> Result<Ended, Stop> {
+    fn wait_for_child(&mut self, session: &Session, holders: &Holders) -> Result<Ended, Stop> {
+        let begin = Instant::now();
         loop {
+            holders.look();
             if let Some(status) = self.child.try_wait().map_err(Stop::System)? {
                 return Ok(Ended { status, is_default: self.is_default });
             }
-            session.pause(None)?;
+            let elapsed = begin.elapsed();
+            session.pause((elapsed < LONGEST_BEGIN).then(|| (elapsed / 50).max(BETWEEN_LOOKS)))?;
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Names are compared byte by byte: no pattern, so `c++.txt` and `a(b[c` are names like any other.
 
+use super::instances::Instances;
 use super::takers::Takers;
 use crate::url;
 use nix::unistd::{Pid, getpgid, getpid};
@@ -18,6 +19,7 @@ pub(super) struct Holders {
     /// Open files below this directory, which ends in `/`, count.
     below: Option<Vec<u8>>,
     takers: Option<RefCell<Takers>>,
+    instances: Option<RefCell<Instances>>,
 }
 
 impl Holders {
@@ -37,18 +39,33 @@ impl Holders {
         // The directory's name is this call's alone.
         let sign = parent.and_then(Path::file_name).and_then(|name| name.to_str());
         let takers = sign.and_then(Takers::of_file).map(RefCell::new);
-        Self { arguments, below, takers }
+        let instances = Some(RefCell::new(Instances::new(&real, &arguments)));
+        Self { arguments, below, takers, instances }
     }
 
     /// Processes that have exactly this URL as an argument, and applications that are started for it from now on.
     pub(super) fn of_url(url: &str) -> Self {
         let takers = Takers::of_url(url).map(RefCell::new);
-        Self { arguments: vec![url.as_bytes().to_vec()], below: None, takers }
+        // Nothing of it comes back, so that a browser that runs already is not waited for.
+        Self { arguments: vec![url.as_bytes().to_vec()], below: None, takers, instances: None }
     }
 
     /// An application that has taken it over the session's bus.
     pub(super) fn taker(&self) -> Option<String> {
         self.takers.as_ref().and_then(|takers| takers.borrow_mut().first())
+    }
+
+    /// Looks at what was started, while it runs.
+    pub(super) fn look(&self) {
+        if let Some(instances) = &self.instances {
+            instances.borrow_mut().look();
+        }
+    }
+
+    /// An application that may have been told of the file by what was started and has ended well; `open` is from [`Self::scan`].
+    pub(super) fn instance(&self, open: &[i32]) -> Option<String> {
+        let own = || [own_line(), descendants()].concat();
+        self.instances.as_ref().and_then(|instances| instances.borrow_mut().first(open, &own))
     }
 
     /// The pids of all holders, without this process and those that it runs under. Processes of other users that do not
@@ -110,7 +127,8 @@ fn own_line() -> Vec<i32> {
     line
 }
 
-fn all_pids() -> Vec<i32> {
+/// All processes that are to be seen.
+pub(super) fn all_pids() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }

@@ -10,6 +10,7 @@ mod bus;
 mod content;
 mod failure;
 mod holders;
+mod instances;
 mod session;
 mod takers;
 mod workspace;

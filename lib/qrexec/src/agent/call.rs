@@ -18,6 +18,7 @@ pub(super) struct Shared {
     pub(super) surroundings: Surroundings,
     pub(super) vchan: vchan::Config,
     pub(super) session: Session,
+    pub(super) wishes: data::Wishes,
 }
 
 /// Tells the main loop that a call has ended when it goes, however that came about.
@@ -48,12 +49,14 @@ pub(super) fn run(call: &Call, shared: &Shared, notice: EndNotice) {
 }
 
 fn run_attached(call: &Call, shared: &Shared) -> Option<Child> {
+    let wish = shared.wishes.of_a_call().map(Arc::new);
+    let wish = wish.inspect_err(|error| log::warn!("SIGUSR1 of this call will not be heard: {error}")).ok();
     let mut early = None;
     let started = begin(call, shared).and_then(|(command, config)| {
         log::debug!("starting {}", printable(&call.text));
         // A caller that is there already need not wait for the start; one that is not yet must not delay it.
         early = reach(call, shared, Duration::ZERO).and_then(Result::ok);
-        exec::start(&command, &config, &shared.surroundings)
+        exec::start(&command, &config, &shared.surroundings, wish.as_deref())
     });
     let service = started.unwrap_or_else(|error| {
         log::error!("{}: {error}", printable(&call.text));
@@ -61,7 +64,7 @@ fn run_attached(call: &Call, shared: &Shared) -> Option<Child> {
     });
     match early.or_else(|| connect(call, shared)) {
         Some(vchan) => {
-            relay(vchan, service, call);
+            relay(vchan, service, call, wish);
             None
         }
         // The service is left with closed streams.
@@ -83,7 +86,7 @@ fn run_detached(call: &Call, shared: &Shared) -> Option<Child> {
         }
     };
     if let Some(vchan) = connect(call, shared) {
-        relay(vchan, data::Service::JustExec { code }, call);
+        relay(vchan, data::Service::JustExec { code }, call, None);
     }
     started.ok()?.child
 }
@@ -124,8 +127,8 @@ fn reach(call: &Call, shared: &Shared, limit: Duration) -> Option<std::io::Resul
     Some(vchan::Vchan::connect(&shared.vchan, domain, port, Some(limit)))
 }
 
-fn relay(vchan: vchan::Vchan, service: data::Service, call: &Call) {
-    match data::serve(vchan, service, &data::Options::default()) {
+fn relay(vchan: vchan::Vchan, service: data::Service, call: &Call, wish: Option<Arc<data::Wish>>) {
+    match data::serve(vchan, service, &data::Options { wish, ..data::Options::default() }) {
         Ok(code) => log::info!("{}: exit code {code}", printable(&call.text)),
         Err(error) => log::error!("{}: {error}", printable(&call.text)),
     }

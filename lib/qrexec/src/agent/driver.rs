@@ -9,6 +9,7 @@ use super::options::Options;
 use super::requests::RequestId;
 use super::session::Session;
 use super::trigger_socket::TriggerSocket;
+use crate::data::Wishes;
 use crate::exec::{Place, Surroundings};
 use names::DomId;
 use nix::errno::Errno;
@@ -16,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{MsgFlags, recv, send};
 use qubes_qrexec_sys::{ExecParams, limit};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -30,6 +31,7 @@ use vchan::Vchan;
 /// Runs until a signal asks for the end.
 pub(super) fn run(options: &Options) -> Result<(), AgentError> {
     let signals = watch_signals().map_err(|cause| AgentError::System("preparing signals", cause))?;
+    let wishes = Wishes::new().map_err(|cause| AgentError::System("preparing SIGUSR1", cause))?;
     let config = vchan::Config::from_env();
     let Some(vchan) = wait_for_daemon(&config, &signals)? else { return Ok(()) };
     let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
@@ -47,6 +49,7 @@ pub(super) fn run(options: &Options) -> Result<(), AgentError> {
             surroundings: Surroundings::from_env(Place::Qube),
             vchan: config,
             session: Session::default(),
+            wishes,
         }),
         wake: Arc::new(wake),
         ended,
@@ -57,13 +60,12 @@ pub(super) fn run(options: &Options) -> Result<(), AgentError> {
     driver.run(&signals)
 }
 
-/// Readable once SIGTERM or SIGINT has come, which end the main loop. SIGUSR1 (spec/qrexec-wire.md 7.6) is not acted
-/// upon and must not kill us. Nothing is blocked, for started programs would inherit that.
+/// Readable once SIGTERM or SIGINT has come, which end the main loop. Nothing is blocked, for started programs would
+/// inherit that.
 fn watch_signals() -> io::Result<UnixStream> {
     let (signals, handler) = UnixStream::pair()?;
     signal_hook::low_level::pipe::register(SIGINT, handler.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGTERM, handler)?;
-    signal_hook::flag::register(SIGUSR1, Arc::default())?;
     Ok(signals)
 }
 
@@ -110,6 +112,7 @@ struct Ready {
     readable: bool,
     writable: bool,
     woken: bool,
+    wish: bool,
     connection: bool,
     locals: Vec<RequestId>,
 }
@@ -126,6 +129,9 @@ impl Driver {
             }
             if ready.writable {
                 self.flush()?;
+            }
+            if ready.wish {
+                self.shared.wishes.hear();
             }
             if ready.woken {
                 self.take_endings()?;
@@ -146,6 +152,7 @@ impl Driver {
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.vchan.as_fd(), daemon),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.shared.wishes.as_fd(), PollFlags::POLLIN),
         ];
         // A daemon that does not take what it was sent is not sent more.
         let accepting = self.outbox.is_empty() && self.core.has_room() && !self.crowded;
@@ -169,12 +176,14 @@ impl Driver {
         let signal = !next().is_empty();
         let daemon = next();
         let woken = !next().is_empty();
+        let wish = !next().is_empty();
         let connection = listener.is_some() && !next().is_empty();
         Ok(Ready {
             signal,
             readable: daemon.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR),
             writable: daemon.contains(PollFlags::POLLOUT),
             woken,
+            wish,
             connection,
             locals: polled.into_iter().filter(|_| !next().is_empty()).collect(),
         })

@@ -7,9 +7,8 @@
 //!
 //! Where this differs from upstream's agent on purpose: a slow local program stalls nobody, requests are numbered and no
 //! number is used twice, a request whose program has left frees its port, a lost daemon ends the agent at once with
-//! exit code 1, the end of every call is reported (upstream stops at 256), and there is no fork server. Not built: a
-//! service's switch to one socket for both directions (spec/qrexec-wire.md 7.6; SIGUSR1 is ignored and services get no
-//! `QREXEC_AGENT_PID`), and becoming another user ([`crate::exec`]).
+//! exit code 1, the end of every call is reported (upstream stops at 256), and there is no fork server. Not built:
+//! becoming another user ([`crate::exec`]).
 
 mod call;
 mod core;

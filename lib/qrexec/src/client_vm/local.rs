@@ -3,6 +3,7 @@
 use super::error::ClientVmError;
 use super::low_byte;
 use super::options::Options;
+use crate::data::{Wish, Wishes};
 use nix::unistd::{dup, dup2_stdin, dup2_stdout};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -21,6 +22,8 @@ pub(super) struct Streams {
     pub(super) output: OwnedFd,
     pub(super) errors: OwnedFd,
     pub(super) program: Option<Program>,
+    /// That the program's standard input be its output as well.
+    pub(super) wish: Option<Arc<Wish>>,
 }
 
 /// A local program, or the one that could not be started.
@@ -52,19 +55,19 @@ fn own() -> io::Result<Streams> {
     let null = null()?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
-    Ok(Streams { input: Some(input), output, errors: errors()?, program: None })
+    Ok(Streams { input: Some(input), output, errors: errors()?, program: None, wish: None })
 }
 
 fn one_socket() -> io::Result<Streams> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let output = input.try_clone()?;
     dup2_stdin(null()?)?;
-    Ok(Streams { input: Some(input), output, errors: errors()?, program: None })
+    Ok(Streams { input: Some(input), output, errors: errors()?, program: None, wish: None })
 }
 
 fn local_program(program: &OsStr, args: &[OsString]) -> io::Result<Streams> {
-    // The program may send us this signal (spec/qrexec-wire.md 7.6).
-    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::default())?;
+    // Before the program runs: without it the signal would end us.
+    let wish = Wishes::new()?.of_a_call()?.alone();
     let (output, stdin) = UnixStream::pair()?;
     let (input, stdout) = UnixStream::pair()?;
     // As execv(3): no search in PATH.
@@ -86,11 +89,15 @@ fn local_program(program: &OsStr, args: &[OsString]) -> io::Result<Streams> {
         let line = format!("qrexec-client-vm: starting the local program {shown} failed: {error}\n");
         let _: io::Result<()> = io::stderr().write_all(line.as_bytes());
     });
+    if let Ok(child) = &child {
+        wish.program_is(child.id());
+    }
     Ok(Streams {
         input: Some(input.into()),
         output: output.into(),
         errors: errors()?,
         program: Some(Program(child.ok())),
+        wish: Some(Arc::new(wish)),
     })
 }
 

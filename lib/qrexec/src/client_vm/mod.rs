@@ -3,8 +3,7 @@
 //! One request to the agent's socket, one answer with the place of the data channel, then a relay between that channel
 //! and the own standard streams, or those of a local program.
 //!
-//! Not built: switching a local program to one socket for both directions with SIGUSR1 (section 7.6; the signal is
-//! ignored), and ring sizes (sockets have none; `--buffer-size` is checked and otherwise without effect).
+//! Not built: ring sizes (sockets have none; `--buffer-size` is checked and otherwise without effect).
 
 mod error;
 mod local;
@@ -56,11 +55,11 @@ fn run(options: &Options) -> Result<u8, ClientVmError> {
     let config = vchan::Config::from_env();
     let unmade = |cause| ClientVmError::Vchan(config.path(config.own, peer.domain, peer.port), cause);
     let server = vchan::Server::bind(&config, peer.domain, peer.port).map_err(unmade)?;
-    let Streams { input, output, errors, program } = local::streams(options)?;
+    let Streams { input, output, errors, program, wish } = local::streams(options)?;
     request::wait_for_peer(&server, &agent, CONNECT_LIMIT)?;
     let vchan = server.accept(Some(CONNECT_LIMIT)).map_err(unmade)?;
-    let report =
-        data::call(vchan, input, output, errors.into(), &options.data()).map_err(ClientVmError::Data)?;
+    let report = data::call(vchan, input, output, errors.into(), &data::Options { wish, ..options.data() })
+        .map_err(ClientVmError::Data)?;
     let local_code = program.map_or(0, local::Program::wait);
     Ok(match report.end {
         CallEnd::Exit(0) => local_code,

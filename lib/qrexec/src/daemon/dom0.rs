@@ -35,7 +35,7 @@ fn start(job: &Job, command: &str) -> Service {
         {
             wait_for_session(service, surroundings);
         }
-        exec::start(&command, &config, surroundings)
+        exec::start(&command, &config, surroundings, None)
     });
     started.unwrap_or_else(|error| {
         log::warn!("{} calls {} in dom0: {error}", job.desk.name, shown(&job.trigger));

@@ -86,6 +86,18 @@ impl Local {
         self
     }
 
+    /// The reading half of a socket that this end writes to; from then on the end of this one is told by shutdown(2).
+    /// `None` of anything but a socket.
+    pub(super) fn reading_half(&mut self) -> io::Result<Option<Self>> {
+        if self.kind != (Kind::Stream { pipe: false }) {
+            return Ok(None);
+        }
+        let half = Self::new(self.fd.try_clone()?)?.half(Shutdown::Read);
+        self.farewell = Some(Shutdown::Write);
+        self.before = None;
+        Ok(Some(half))
+    }
+
     /// Whether both are one socket, so that closing one of them tells nobody anything.
     pub(super) fn is_one_socket_with(&self, other: &Self) -> bool {
         self.kind == (Kind::Stream { pipe: false }) && self.identity == other.identity

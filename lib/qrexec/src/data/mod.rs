@@ -15,25 +15,30 @@ mod hello;
 mod incoming;
 mod local;
 mod machine;
+mod one_socket;
 mod options;
 mod outgoing;
 mod process;
 mod relay;
+mod wishes;
 
 pub use error::DataError;
 pub use errors::{Errors, Teller};
 pub use options::{CallEnd, CallReport, HelloOrder, Options, Service};
+pub use wishes::{Wish, Wishes};
 
 use crate::wire::{Message, limit};
 use incoming::{Incoming, Sinks};
 use local::Local;
 use machine::{Ending, Machine, Side};
 use nix::sys::socket::Shutdown;
+use one_socket::OneSocket;
 use outgoing::Outgoing;
 use process::Process;
 use relay::{Relay, greet};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use vchan::Vchan;
 
 /// The caller's side: relays between local descriptors and the vchan until the call has ended.
@@ -51,7 +56,8 @@ pub fn call(
     options: &Options,
 ) -> Result<CallReport, DataError> {
     let (version, rest) = greet(&vchan, options.hello)?;
-    let (input, output) = ends(input, output).map_err(DataError::system(PREPARING))?;
+    let (input, output, one_socket) =
+        ends(input, output, options.wish.as_ref()).map_err(DataError::system(PREPARING))?;
     let side = Side::Caller { end_with_output: options.end_with_output };
     let has_input = input.is_some() || !options.prefix.is_empty();
     let mut relay = Relay {
@@ -61,6 +67,7 @@ pub fn call(
         outgoing: Outgoing::new(limit::data_chunk(version)),
         prefix: options.prefix.clone(),
         input,
+        one_socket,
         errors_input: None,
         sinks: Sinks {
             output: Some(output),
@@ -131,7 +138,9 @@ fn relay_service(
 ) -> Result<i32, DataError> {
     let (version, rest) = greet(&vchan, options.hello)?;
     let Streams { stdin, stdout, stderr } = streams;
-    let (input, output) = ends(Some(stdout), stdin).map_err(DataError::system(PREPARING))?;
+    let wish = options.wish.as_ref().filter(|_| process.is_some());
+    let (input, output, one_socket) =
+        ends(Some(stdout), stdin, wish).map_err(DataError::system(PREPARING))?;
     let errors_input = stderr.map(Local::new).transpose().map_err(DataError::system(PREPARING))?;
     let mut relay = Relay {
         vchan,
@@ -140,6 +149,7 @@ fn relay_service(
         outgoing: Outgoing::new(limit::data_chunk(version)),
         prefix: options.prefix.clone(),
         input,
+        one_socket,
         errors_input,
         sinks: Sinks {
             output: Some(output),
@@ -164,6 +174,7 @@ fn tell(vchan: Vchan, ends: &[Message], code: i32, options: &Options) -> Result<
         outgoing: Outgoing::new(limit::data_chunk(version)),
         prefix: Vec::new(),
         input: None,
+        one_socket: None,
         errors_input: None,
         sinks: Sinks { output: None, errors: None, filter_output: false, filter_errors: false },
         process: None,
@@ -182,15 +193,22 @@ const fn served(ending: Ending) -> Result<i32, DataError> {
     }
 }
 
-/// A reading and a writing end, which may be two halves of one socket.
-fn ends(input: Option<OwnedFd>, output: OwnedFd) -> io::Result<(Option<Local>, Local)> {
+/// A reading and a writing end, which may be two halves of one socket, or may become so by a wish.
+fn ends(
+    input: Option<OwnedFd>,
+    output: OwnedFd,
+    wish: Option<&Arc<Wish>>,
+) -> io::Result<(Option<Local>, Local, Option<OneSocket>)> {
     let input = input.map(Local::new).transpose()?;
-    let output = Local::new(output)?;
+    let mut output = Local::new(output)?;
     Ok(match input {
         Some(input) if input.is_one_socket_with(&output) => {
-            (Some(input.half(Shutdown::Read)), output.half(Shutdown::Write))
+            (Some(input.half(Shutdown::Read)), output.half(Shutdown::Write), None)
         }
-        input => (input, output),
+        input => {
+            let one_socket = OneSocket::prepare(wish, &mut output)?;
+            (input, output, one_socket)
+        }
     })
 }
 

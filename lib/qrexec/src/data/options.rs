@@ -1,7 +1,9 @@
 //! What a data channel is told beforehand and tells afterwards.
 
+use super::wishes::Wish;
 use std::os::fd::OwnedFd;
 use std::process::Child;
+use std::sync::Arc;
 
 /// How a data channel is to behave.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +19,8 @@ pub struct Options {
     /// Caller: end the call as soon as nobody reads the local output any more and the local input has ended. Otherwise
     /// (as upstream) what still comes is thrown away and the exit code awaited.
     pub end_with_output: bool,
+    /// The wish of the program that the local streams belong to: its standard input may become its output.
+    pub wish: Option<Arc<Wish>>,
 }
 
 /// Who says HELLO first (spec/qrexec-wire.md 7.1).

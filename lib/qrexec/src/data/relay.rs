@@ -5,6 +5,7 @@ use super::errors::ErrorSink;
 use super::incoming::{Incoming, Received, Sinks};
 use super::local::Local;
 use super::machine::{Action, Ending, Machine};
+use super::one_socket::{OneSocket, Wanted};
 use super::outgoing::{Outgoing, Sent};
 use super::process::Process;
 use super::{DataError, HelloOrder};
@@ -24,6 +25,8 @@ pub(super) struct Relay<'process> {
     /// What is sent before the input.
     pub(super) prefix: Vec<u8>,
     pub(super) input: Option<Local>,
+    /// What may take the input's place.
+    pub(super) one_socket: Option<OneSocket>,
     pub(super) errors_input: Option<Local>,
     pub(super) sinks: Sinks,
     pub(super) process: Option<&'process mut Process>,
@@ -82,9 +85,11 @@ impl Relay<'_> {
             return Ok(true);
         }
         let step = |error| DataError::System { step: "reading the local input", source: error };
+        let wanted = self.heed_wish();
         if let Some(source) = self.input.as_mut().filter(|source| source.ready && self.outgoing.is_idle()) {
             match self.outgoing.relay(source, self.machine.input_kind(), &self.vchan).map_err(step)? {
-                Sent::SourceEnded => self.machine.input_ended(),
+                Sent::SourceEnded => moved |= self.input_ended(),
+                Sent::Nothing if wanted => moved |= self.switch(),
                 Sent::Broken => self.machine.send_failed(),
                 sent => moved |= sent == Sent::Progress,
             }
@@ -102,6 +107,35 @@ impl Relay<'_> {
         Ok(moved)
     }
 
+    /// Whether the input is to be read from the other socket, after what has come by this one (`ready`: to be looked at).
+    fn heed_wish(&mut self) -> bool {
+        let wanted = self.one_socket.as_ref().map_or(Wanted::No, OneSocket::wanted);
+        if wanted == Wanted::Never {
+            self.one_socket = None;
+        }
+        if let Some(input) = self.input.as_mut().filter(|_| wanted == Wanted::Yes) {
+            input.ready = true;
+        }
+        wanted == Wanted::Yes
+    }
+
+    /// Reads the input from the other socket from now on.
+    fn switch(&mut self) -> bool {
+        let other = self.one_socket.take();
+        let is_switched = other.is_some();
+        self.input = other.map(OneSocket::into_input);
+        is_switched
+    }
+
+    /// Whether it goes on by the other socket.
+    fn input_ended(&mut self) -> bool {
+        if self.one_socket.as_ref().is_some_and(OneSocket::is_wanted_by_now) {
+            return self.switch();
+        }
+        self.machine.input_ended();
+        false
+    }
+
     fn act(&mut self) {
         while let Some(action) = self.machine.next_action() {
             match action {
@@ -112,6 +146,7 @@ impl Relay<'_> {
                 }
                 Action::CloseInput => {
                     self.input = None;
+                    self.one_socket = None;
                     self.prefix.clear();
                 }
                 Action::CloseErrors => self.errors_input = None,
@@ -196,7 +231,11 @@ impl Relay<'_> {
             self.process.as_ref().and_then(|process| process.watch()).map(|fd| (fd, PollFlags::POLLIN));
         let tick = self.process.as_ref().map_or(PollTimeout::NONE, |process| process.tick());
 
-        let all = [vchan, input, errors_input, output, errors, process];
+        let wish = self.one_socket.as_ref();
+        let bell = wish.map(|wish| (wish.bell(), PollFlags::POLLIN));
+        let spoken = wish.filter(|_| sources).and_then(OneSocket::watch).map(|fd| (fd, PollFlags::POLLIN));
+
+        let all = [vchan, input, errors_input, output, errors, process, bell, spoken];
         let mut fds: Vec<PollFd<'_>> =
             all.iter().flatten().map(|(fd, events)| PollFd::new(*fd, *events)).collect();
         match poll(&mut fds, tick) {
@@ -209,8 +248,11 @@ impl Relay<'_> {
             }
         }
         let mut seen = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let [vchan, input, errors_input, output, errors, process] =
+        let [vchan, input, errors_input, output, errors, process, bell, _] =
             all.map(|fd| fd.and_then(|_| seen.next()).unwrap_or(PollFlags::empty()));
+        if let Some(wish) = self.one_socket.as_ref().filter(|_| !bell.is_empty()) {
+            wish.look();
+        }
         self.note(vchan, [input, errors_input, output, errors], process)
     }
 

@@ -14,7 +14,7 @@
 //!
 //! let surroundings = Surroundings::from_env(Place::Dom0);
 //! let started = Command::parse_dom0(b"QUBESRPC qubes.OpenInVM+ work keyword dispvm")
-//!     .and_then(|command| start(&command, &command.config(&surroundings)?, &surroundings));
+//!     .and_then(|command| start(&command, &command.config(&surroundings)?, &surroundings, None));
 //! let service = started.unwrap_or_else(|error| {
 //!     log::error!("{error}");
 //!     Service::Failed { code: error.exit_code(), dom0: true }

@@ -74,7 +74,7 @@ impl Command {
     }
 }
 
-/// Starts what a command names, to be served over a data channel.
+/// Starts what a command names, to be served over a data channel. `wish` is told which program it is of.
 ///
 /// # Errors
 /// Any [`ExecError`]; its exit code goes to the caller, as [`data::Service::Failed`].
@@ -82,15 +82,16 @@ pub fn start(
     command: &Command,
     config: &Config,
     surroundings: &Surroundings,
+    wish: Option<&data::Wish>,
 ) -> Result<data::Service, ExecError> {
     check_user(command, config, surroundings)?;
     let service = match &command.action {
         Action::Service(service) => service,
         Action::Legacy(_) if surroundings.place == Place::Dom0 => return Err(ExecError::LegacyInDom0),
-        Action::Legacy(text) => return spawn(shell(text), Path::new(SHELL), surroundings.place),
+        Action::Legacy(text) => return spawn(shell(text), Path::new(SHELL), surroundings.place, wish),
     };
     match locate(service, &surroundings.services)? {
-        Located::Executable(path) => spawn(program(service, config, &path)?, &path, surroundings.place),
+        Located::Executable(path) => spawn(program(service, config, &path)?, &path, surroundings.place, wish),
         Located::Socket(path) => Ok(socket_service(connect_unix(&path, service, config)?, config)),
         Located::Tcp(link) => Ok(socket_service(connect_tcp(&link, service, config)?, config)),
     }
@@ -113,12 +114,12 @@ pub fn start_detached(
         Action::Legacy(text) => {
             let mut shell = shell(text);
             shell.stderr(Stdio::null());
-            return spawn_detached(shell, Path::new(SHELL)).map(detached);
+            return spawn_detached(shell, Path::new(SHELL), surroundings.place).map(detached);
         }
     };
     let connection = match locate(service, &surroundings.services)? {
         Located::Executable(path) => {
-            return spawn_detached(program(service, config, &path)?, &path).map(detached);
+            return spawn_detached(program(service, config, &path)?, &path, surroundings.place).map(detached);
         }
         Located::Socket(path) => connect_unix(&path, service, config)?,
         Located::Tcp(link) => connect_tcp(&link, service, config)?,
@@ -195,20 +196,37 @@ fn shell(text: &[u8]) -> std::process::Command {
 
 /// Two socket pairs rather than pipes, so that a service may use one of them both ways. All our ends are
 /// close-on-exec and the child's ends are closed here with `program`, so that each side sees the other's end.
-fn spawn(mut program: std::process::Command, path: &Path, place: Place) -> Result<data::Service, ExecError> {
+fn spawn(
+    mut program: std::process::Command,
+    path: &Path,
+    place: Place,
+    wish: Option<&data::Wish>,
+) -> Result<data::Service, ExecError> {
     let (stdin, child_stdin) = UnixStream::pair().map_err(ExecError::Pipe)?;
     let (stdout, child_stdout) = UnixStream::pair().map_err(ExecError::Pipe)?;
     program.stdin(OwnedFd::from(child_stdin)).stdout(OwnedFd::from(child_stdout));
     if place == Place::Qube {
         program.stderr(Stdio::piped());
+        name_agent(&mut program);
     }
     let mut child = program.spawn().map_err(|cause| ExecError::Spawn(path.to_owned(), cause))?;
+    if let Some(wish) = wish {
+        wish.program_is(child.id());
+    }
     let stderr = child.stderr.take().map(OwnedFd::from);
     Ok(data::Service::Process { child, stdin: stdin.into(), stdout: stdout.into(), stderr })
 }
 
-fn spawn_detached(mut program: std::process::Command, path: &Path) -> Result<Child, ExecError> {
+/// Whom a program asks for one socket (spec/qrexec-wire.md 7.6).
+fn name_agent(program: &mut std::process::Command) {
+    program.env("QREXEC_AGENT_PID", std::process::id().to_string());
+}
+
+fn spawn_detached(mut program: std::process::Command, path: &Path, place: Place) -> Result<Child, ExecError> {
     program.stdin(Stdio::null()).stdout(Stdio::null());
+    if place == Place::Qube {
+        name_agent(&mut program);
+    }
     program.spawn().map_err(|cause| ExecError::Spawn(path.to_owned(), cause))
 }
 
