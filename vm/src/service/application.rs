@@ -70,7 +70,8 @@ impl OpenWith {
             io::ErrorKind::NotFound if self.is_default => ApplicationError::NoDefault,
             _ => ApplicationError::Start(printable(program.as_bytes()).to_string(), cause),
         })?;
-        Ok(Application { child, is_default: self.is_default, grace: self.grace })
+        let words = self.words.clone();
+        Ok(Application { child, words, is_default: self.is_default, grace: self.grace })
     }
 }
 
@@ -89,6 +90,7 @@ pub(super) enum Output {
 
 pub(super) struct Application {
     child: Child,
+    words: Vec<OsString>,
     is_default: bool,
     grace: Duration,
 }
@@ -107,6 +109,7 @@ impl Application {
         held: &dyn Fn(Option<&str>),
     ) -> Result<Ended, Stop> {
         let leader = i32::try_from(self.child.id()).unwrap_or(0);
+        holders.runs(&self.words);
         let begin = Instant::now();
         let ended = self.wait_for_child(session, holders).and_then(|ended| {
             let is_well = ended.code() == exit_code::SUCCESS;

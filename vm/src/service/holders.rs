@@ -8,6 +8,7 @@ use crate::url;
 use nix::unistd::{Pid, getpgid, getpid};
 use os::process::Stat;
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -53,6 +54,13 @@ impl Holders {
     /// An application that has taken it over the session's bus.
     pub(super) fn taker(&self) -> Option<String> {
         self.takers.as_ref().and_then(|takers| takers.borrow_mut().first())
+    }
+
+    /// Takes in the command line that was started.
+    pub(super) fn runs(&self, words: &[OsString]) {
+        if let Some(instances) = &self.instances {
+            instances.borrow_mut().runs(words);
+        }
     }
 
     /// Looks at what was started, while it runs.

@@ -58,6 +58,20 @@ impl Instances {
         }
     }
 
+    /// Takes in the command line that was started for the file: this one is known without a look.
+    pub(super) fn runs(&mut self, words: &[OsString]) {
+        let Some(program) = words.first().map(Path::new) else { return };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places = std::env::split_paths(&path).map(|place| place.join(program));
+        let mut places = places.filter(|place| program.components().count() == 1 && place.is_file());
+        let place = places.next().unwrap_or_else(|| program.to_owned());
+        if let Ok(executable) = fs::canonicalize(place) {
+            let script =
+                words.get(1).map(|word| word.as_bytes().to_vec()).filter(|word| !word.starts_with(b"-"));
+            self.programs.insert(Program { executable, script });
+        }
+    }
+
     /// Looks at what runs below this process. To be called often while it does: what tells another instance lives for a moment.
     pub(super) fn look(&mut self) {
         children(getpid().as_raw()).into_iter().for_each(|pid| self.look_at(pid));
