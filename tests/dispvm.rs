@@ -119,7 +119,7 @@ fn watch_shows_each_move_on_a_line_of_its_own() {
         waits(&line).len() == 1 && waits(&line) != waits(&first)
     };
     assert!(lines.any(|line| is_replaced(&line)));
-    common::kill(watch.id(), "INT");
+    common::kill(watch.id(), "TERM");
     assert!(!watch.wait().unwrap().success());
 }
 
