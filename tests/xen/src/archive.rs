@@ -1,4 +1,5 @@
-//! Writes the archive format of Linux' initramfs ("newc" cpio), so that no root, no cpio and no loop device is needed.
+//! Writes the archive format of Linux' initramfs ("newc" cpio), so that no root and no loop device is needed. The kernel
+//! unpacks archives that stand one behind the other (Documentation/driver-api/early-userspace/buffer-format.rst).
 
 use crate::error::LabError;
 use std::fs::{self, File};
@@ -13,8 +14,9 @@ pub(crate) struct Archive<W: Write> {
 }
 
 impl Archive<BufWriter<File>> {
-    pub(crate) fn create(path: &Path) -> Result<Self, LabError> {
-        let file = File::create(path).map_err(LabError::file("create", path))?;
+    /// One behind the archive that is at `path`.
+    pub(crate) fn append(path: &Path) -> Result<Self, LabError> {
+        let file = File::options().append(true).open(path).map_err(LabError::file("open", path))?;
         Ok(Self::new(BufWriter::with_capacity(1 << 20, file)))
     }
 }

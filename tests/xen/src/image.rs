@@ -29,7 +29,7 @@ impl Images {
             let (from, to) = (packages.path(&format!("boot/{name}")), directory.join(name));
             fs::copy(&from, &to).map_err(LabError::file("copy", &from))?;
         }
-        let guest = directory.join("guest.cpio");
+        let (guest, dom0) = (directory.join("guest.cpio"), directory.join(DOM0));
         // As docs/xen.md has it done.
         let mut make = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/xen-base"));
         output(
@@ -37,8 +37,9 @@ impl Images {
             make.arg("--root").arg(packages.path("")).arg(&guest).arg(&packages.release),
         )?;
 
-        let mut archive = Archive::create(&directory.join(DOM0))?;
-        base(&mut archive, packages)?;
+        // dom0 is the same with more behind it, where a later file takes the place of an earlier one.
+        fs::copy(&guest, &dom0).map_err(LabError::file("copy", &guest))?;
+        let mut archive = Archive::append(&dom0)?;
         script(&mut archive, "/init", include_bytes!("../dom0/init"))?;
         tools(&mut archive, packages)?;
         archive.file("/boot/vmlinux", &packages.path("boot/vmlinux"))?;
@@ -58,39 +59,6 @@ impl Images {
 pub(crate) const XEN: &str = "xen";
 pub(crate) const KERNEL: &str = "vmlinux";
 pub(crate) const DOM0: &str = "dom0.cpio";
-
-/// What is in dom0 before Xen's programs: the same as host/xen-base puts into a guest.
-fn base<W: Write>(archive: &mut Archive<W>, packages: &Packages) -> Result<(), LabError> {
-    for name in ["bin", "dev", "etc", "home", "proc", "root", "run", "sbin", "sys", "usr", "var"] {
-        archive.directory(name, 0o755)?;
-    }
-    for name in
-        ["usr/bin", "usr/sbin", "var/log", "var/lib", "etc/xen", "lib", "lib/modules", "lib/modules/xen"]
-    {
-        archive.directory(name, 0o755)?;
-    }
-    for name in ["tmp", "var/tmp"] {
-        archive.directory(name, 0o1777)?;
-    }
-    archive.link("var/run", b"/run")?;
-    archive.bytes("etc/passwd", 0o644, PASSWD)?;
-    archive.bytes("etc/group", 0o644, GROUP)?;
-    archive.bytes("etc/hostname", 0o644, b"dom0\n")?;
-    let busybox = packages.path("bin/busybox");
-    archive.file("/bin/busybox", &busybox)?;
-    let names = output("ask busybox for its names", Command::new(&busybox).arg("--list-full"))?;
-    for name in String::from_utf8_lossy(&names).lines().filter(|name| *name != "bin/busybox") {
-        archive.link(name, b"/bin/busybox")?;
-    }
-    let drivers = format!("lib/modules/{}/kernel/drivers/xen", packages.release);
-    for (name, place) in MODULES {
-        archive.file(
-            &format!("/lib/modules/xen/{name}.ko"),
-            &packages.path(&format!("{drivers}/{place}{name}.ko")),
-        )?;
-    }
-    Ok(())
-}
 
 fn script<W: Write>(archive: &mut Archive<W>, name: &str, content: &[u8]) -> Result<(), LabError> {
     archive.bytes(name, 0o755, content)
@@ -116,6 +84,7 @@ fn tools<W: Write>(archive: &mut Archive<W>, packages: &Packages) -> Result<(), 
     ] {
         archive.file(&format!("/usr/bin/{name}"), &packages.path(&format!("usr/bin/{name}")))?;
     }
+    archive.directory("etc/xen", 0o755)?;
     archive.bytes("etc/xen/xl.conf", 0o644, b"")?;
     archive.directory("lib64", 0o755)?;
     archive.link("lib64/ld-linux-x86-64.so.2", b"/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?;
@@ -137,9 +106,3 @@ fn tools<W: Write>(archive: &mut Archive<W>, packages: &Packages) -> Result<(), 
     }
     Ok(())
 }
-
-const MODULES: [(&str, &str); 5] =
-    [("xen-privcmd", ""), ("xenfs", "xenfs/"), ("xen-evtchn", ""), ("xen-gntdev", ""), ("xen-gntalloc", "")];
-
-const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n";
-const GROUP: &[u8] = b"root:x:0:\nuser:x:1000:\n";
