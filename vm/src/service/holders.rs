@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What to look for in other processes, and among the session's applications.
 pub(super) struct Holders {
@@ -84,18 +84,24 @@ impl Holders {
     }
 
     fn is_holder(&self, pid: i32) -> bool {
-        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if arguments.split(|&byte| byte == 0).any(|argument| self.arguments.iter().any(|own| own == argument))
-        {
+        if command_line(pid).iter().any(|argument| self.arguments.contains(argument)) {
             return true;
         }
         let Some(below) = &self.below else { return false };
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        descriptors.flatten().any(|descriptor| {
-            let target = fs::read_link(descriptor.path());
-            target.is_ok_and(|target| target.as_os_str().as_bytes().starts_with(below))
-        })
+        open_links(pid).any(|target| target.as_os_str().as_bytes().starts_with(below))
     }
+}
+
+/// The arguments of a process; none of one that is gone.
+pub(super) fn command_line(pid: i32) -> Vec<Vec<u8>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// What the open descriptors of a process lead to; none of one that does not let us look.
+pub(super) fn open_links(pid: i32) -> impl Iterator<Item = PathBuf> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
 }
 
 /// Those of [`descendants`] that are in this process group.

@@ -5,7 +5,7 @@
 //! So we look which programs run for the file. Whoever ran before by the same program, or by one out of the same directory of
 //! an application's own, may have been told: it holds the file until it ends, or until it has visibly closed it.
 
-use super::holders::all_pids;
+use super::holders::{all_pids, command_line, open_links};
 use nix::unistd::getpid;
 use os::process::ProcessId;
 use std::collections::BTreeSet;
@@ -138,11 +138,6 @@ fn own_directory(executable: &Path) -> Option<&Path> {
     (!is_shared).then_some(directory)
 }
 
-fn command_line(pid: i32) -> Vec<Vec<u8>> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
-}
-
 /// The children of all threads; none on a kernel that does not list them.
 fn children(pid: i32) -> Vec<i32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
@@ -167,9 +162,7 @@ fn listening_sockets() -> BTreeSet<OsString> {
 
 /// Whether the process has one of these sockets open.
 fn is_one_of(pid: i32, sockets: &BTreeSet<OsString>) -> bool {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    let mut links = descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-    links.any(|link| sockets.contains::<OsStr>(link.as_os_str()))
+    open_links(pid).any(|link| sockets.contains::<OsStr>(link.as_os_str()))
 }
 
 /// Nobody reads or saves a file for so long.
