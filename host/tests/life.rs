@@ -8,6 +8,9 @@ use common::{Site, processes_with, qube};
 use fixture::eventually;
 use hypervisor::local::{Isolation, Mount};
 use names::{DomId, QubeRef};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use os::process::ProcessId;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
@@ -191,6 +194,16 @@ fn the_end_of_a_qube_is_noticed_whatever_ends_it() {
     until(&mut events, "work", "domain-shutdown");
     assert_eq!(state(&site, "work"), PowerState::Halted);
     assert!(fs::read_link(site.layout.daemon_link(&"work".parse().unwrap())).is_err());
+    // By the end of the process that would have cleared it away.
+    site.host.start_qube("work").unwrap();
+    let record = site.layout.domains().join(domid(&site, "work").to_string());
+    let text = fs::read_to_string(&record).unwrap();
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    let supervisor: ProcessId = value("supervisor=").parse().unwrap();
+    kill(Pid::from_raw(supervisor.pid), Signal::SIGKILL).unwrap();
+    until(&mut events, "work", "domain-shutdown");
+    assert!(!record.exists(), "its record is left");
+    assert_eq!(processes_with(&format!("QUBE_UUID={}", value("uuid="))), [0_i32; 0]);
 }
 
 fn run_and_lose(site: &Site, name: &str, command: &str) {
@@ -275,7 +288,9 @@ fn kills_and_starts_at_the_same_time_leave_nothing() {
     eventually("no disposable is left", || {
         site.admin().list().unwrap().iter().all(|line| !line.name.as_str().starts_with("disp"))
     });
-    assert_eq!(fs::read_dir(site.layout.domains()).unwrap().count(), 0);
+    let registry = fs::read_dir(site.layout.domains()).unwrap();
+    let left: Vec<_> = registry.flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
     assert!(
         fs::read_dir(site.layout.run())
             .unwrap()

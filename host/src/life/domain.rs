@@ -36,9 +36,16 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &mut Plan, directory: PathBuf) -> R
     }
     let name = plan.name.clone();
     // On failure the closure is dropped, the supervisor's lifeline with it, and the domain ends.
-    watch(dom0, plan, move |_| match supervisor.wait() {
-        Ok(status) => log::debug!("the domain of {name} ended: {status}"),
-        Err(error) => log::error!("waiting for the end of {name}: {error}"),
+    let domid = plan.domid;
+    watch(dom0, plan, move |dom0| {
+        match supervisor.wait() {
+            Ok(status) => log::debug!("the domain of {name} ended: {status}"),
+            Err(error) => log::error!("waiting for the end of {name}: {error}"),
+        }
+        // A supervisor that was killed has not cleared it away.
+        if let Err(error) = destroy(dom0, domid) {
+            log::error!("{name}: {error}");
+        }
     })?;
     Ok(isolation)
 }

@@ -153,6 +153,9 @@ impl Local {
             let _ = supervisor.kill();
         }
         let _ = supervisor.wait();
+        if let Some(process) = process {
+            self.registry.remove_unfinished_of(spec.domid, process.pid);
+        }
         if let Ok(Some(record)) = self.registry.read(spec.domid) {
             if record.uuid == spec.uuid && !record.supervisor.is_alive() {
                 let deadline = Instant::now() + Duration::from_secs(5);

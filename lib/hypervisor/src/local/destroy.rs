@@ -94,7 +94,7 @@ pub(super) fn clear_away(
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    registry.remove(domid, record.uuid)
+    registry.remove(domid, record.uuid, record.supervisor)
 }
 
 fn kill_round(record: &Record, init: Option<&Handle>) -> Result<(), HypervisorError> {

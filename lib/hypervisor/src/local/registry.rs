@@ -5,6 +5,8 @@ use crate::HypervisorError;
 use names::{DomId, Uuid};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::getpid;
+use os::process::ProcessId;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -80,8 +82,15 @@ impl Registry {
         Ok((record, lock))
     }
 
-    /// Strikes a domain off; one that is not there is no error, and another one with its number stays.
-    pub(super) fn remove(&self, domid: DomId, uuid: Uuid) -> Result<(), HypervisorError> {
+    /// Strikes a domain off; one that is not there is no error, and another one with its number stays. Its supervisor, which
+    /// alone writes its record, has ended or is the caller.
+    pub(super) fn remove(
+        &self,
+        domid: DomId,
+        uuid: Uuid,
+        supervisor: ProcessId,
+    ) -> Result<(), HypervisorError> {
+        self.remove_unfinished_of(domid, supervisor.pid);
         if self.read(domid)?.is_none_or(|record| record.uuid != uuid) {
             return Ok(());
         }
@@ -105,6 +114,11 @@ impl Registry {
         found
     }
 
+    /// Removes what one writer has left that was killed between writing a record and putting it in place.
+    pub(super) fn remove_unfinished_of(&self, domid: DomId, writer: i32) {
+        let _ = fs::remove_file(self.unfinished(domid, writer));
+    }
+
     /// Removes what writers that died half-way have left.
     pub(super) fn remove_unfinished(&self) {
         for name in self.file_names() {
@@ -123,8 +137,12 @@ impl Registry {
         self.directory.join(domid.to_string())
     }
 
+    fn unfinished(&self, domid: DomId, writer: i32) -> PathBuf {
+        self.directory.join(format!("{UNFINISHED}{domid}-{writer}"))
+    }
+
     fn write_new(&self, domid: DomId, record: &Record) -> Result<PathBuf, HypervisorError> {
-        let path = self.directory.join(format!("{UNFINISHED}{domid}-{}", std::process::id()));
+        let path = self.unfinished(domid, getpid().as_raw());
         let write = || {
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;

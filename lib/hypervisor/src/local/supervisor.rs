@@ -145,7 +145,7 @@ fn enter(registry: &Registry, spec: &Spec) -> Result<Record, Failure> {
         wanted => Err(Failure::refused("cannot create", wanted.as_str(), "no such freezer is ours to use")),
     };
     if result.is_err() {
-        let _ = registry.remove(spec.domid, spec.uuid);
+        let _ = registry.remove(spec.domid, spec.uuid, record.supervisor);
     }
     result.map(|()| record)
 }

@@ -1,8 +1,8 @@
 //! What becomes of qubes when those who should care for them are killed.
 
 use crate::world::{WAYS, World, eventually, id, marked, supervisor};
-use hypervisor::Hypervisor;
 use hypervisor::local::{Isolation, Local, Pausing, Spec};
+use hypervisor::{Hypervisor, HypervisorError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use os::process::ProcessId;
@@ -67,6 +67,52 @@ fn p5_sigkill_of_the_supervisor_alone_is_seen_and_can_be_cleared_away() {
         eventually("it dies", || world.local.info(id(22)).unwrap().is_none_or(|info| info.dying));
         world.local.destroy(id(22)).unwrap();
         world.assert_nothing_left(&spec, &record);
+    }
+}
+
+#[test]
+fn p5_a_supervisor_killed_as_it_writes_leaves_no_half_a_record() {
+    for way in WAYS {
+        let world = World::new();
+        let spec = world.spec(24, way, SCRIPT);
+        let Some(mut created) = world.start(&spec) else { continue };
+        let record = world.record(id(24));
+        created.supervisor.kill().unwrap();
+        created.supervisor.wait().unwrap();
+        let half = world.top.path().join(format!("domains/.new-24-{}", created.supervisor.id()));
+        std::fs::write(half, &record[..9]).unwrap();
+        world.local.destroy(id(24)).unwrap();
+        world.assert_nothing_left(&spec, &record);
+    }
+}
+
+#[test]
+fn p5_a_start_destroyed_at_any_moment_leaves_nothing() {
+    for way in WAYS {
+        for step in 0..24 {
+            let world = World::new();
+            let spec = world.spec(25, way, SCRIPT);
+            let starting = {
+                let (local, spec) = (world.local.clone(), spec.clone());
+                std::thread::spawn(move || local.create(&spec, &supervisor()))
+            };
+            std::thread::sleep(Duration::from_micros(400 * step));
+            loop {
+                match world.local.destroy(id(25)) {
+                    Ok(()) => break,
+                    Err(HypervisorError::NoSuchDomain(_)) if !starting.is_finished() => {
+                        std::thread::yield_now();
+                    }
+                    // This machine offers no such thing.
+                    Err(HypervisorError::NoSuchDomain(_)) => break,
+                    Err(error) => panic!("{way:?} {step}: {error}"),
+                }
+            }
+            if let Ok(mut created) = starting.join().unwrap() {
+                created.supervisor.wait().unwrap();
+            }
+            world.assert_nothing_left(&spec, "cgroup=none");
+        }
     }
 }
 
