@@ -116,8 +116,12 @@ impl Call {
     }
 }
 
-/// A process, its parent and so on, up to this one.
+/// A process, its parent and so on, up to this one. Nobody, for a sender outside our pid namespace: the kernel calls it 0, and
+/// it is not of a program that we have started.
 fn line_of(pid: i32) -> Vec<i32> {
+    if pid <= 0 {
+        return Vec::new();
+    }
     let own = getpid().as_raw();
     let mut line = vec![pid];
     while let Some(stat) = line.last().and_then(|&pid| Stat::read(pid)) {
@@ -211,3 +215,14 @@ impl Drop for Wish {
 
 /// A signal that the kernel has is taken by a thread of ours as soon as one runs.
 const LONGEST_DELIVERY_MS: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_without_a_number_here_is_no_program_of_ours() {
+        assert_eq!(line_of(0), [0; 0], "0 stands for a program that is being started");
+        assert_eq!(line_of(getpid().as_raw()).first(), Some(&getpid().as_raw()));
+    }
+}
