@@ -1,16 +1,18 @@
 //! What callers and keepers leave that are killed or stopped half-way.
 
-use crate::common::{self, Site, qube};
+use crate::common::{Site, qube};
 use crate::support::{
     Qmemman, TEMPLATE, configure, disposables, is_there, keeper, max, queue, set, signal, waiting,
 };
+use admin::PowerState;
 use disposable::entry::Entry;
 use disposable::queue::Place;
-use fixture::eventually;
+use fixture::{LIMIT, eventually};
 use names::QubeRef;
 use os::process::ProcessId;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -88,58 +90,24 @@ fn m19_a_keeper_that_is_stopped_while_it_makes_one_ends_that_one_too() {
     drop(open);
 }
 
-/// Stands between the keeper and qubesd: the answer to each CreateDisposable is held back until `go` says so.
-fn slow_creation(site: &Site) -> (Receiver<()>, Sender<()>) {
-    let (created, is_created) = channel();
-    let (go, may_go) = channel::<()>();
-    let path = site.layout.state().join("slow.sock");
-    let (listener, real) = (os::socket::listen(&path).unwrap(), site.layout.qubesd_socket());
-    let may_go = Arc::new(Mutex::new(may_go));
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let (created, may_go, real) = (created.clone(), may_go.clone(), real.clone());
-            std::thread::spawn(move || {
-                let mut question = Vec::new();
-                stream.read_to_end(&mut question).unwrap();
-                let answer = common::exchange(&real, &question);
-                if question.starts_with(b"admin.vm.CreateDisposable") {
-                    created.send(()).ok();
-                    may_go.lock().unwrap().recv().ok();
-                }
-                drop(stream.write_all(&answer));
-            });
-        }
-    });
-    let config = site.layout.dispvm_config();
-    let own = |path: &Path| format!("qubesd-socket = \"{}\"", path.display());
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(config, text.replace(&own(&site.layout.qubesd_socket()), &own(&path))).unwrap();
-    (is_created, go)
+/// A keeper of our own, which does not outlive its test.
+struct Own(Child);
+
+impl Own {
+    fn start(site: &Site) -> Self {
+        Self(own_keeper(site, &[]).spawn().unwrap())
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
 }
 
-#[test]
-fn m19_a_keeper_that_is_stopped_while_one_is_created_ends_that_one_too() {
-    let site = Site::new();
-    let keeper = keeper(&site);
-    // It hears of changes already: the slow way passes no events on.
-    max(&site, 1);
-    eventually("one waits", || waiting(&site, TEMPLATE).len() == 1);
-    let (created, go) = slow_creation(&site);
-    signal(keeper, "HUP");
-    // Until the configuration is read anew, some are still made the quick way.
-    eventually("one is created the slow way", || {
-        max(&site, 0);
-        max(&site, 1);
-        created.recv_timeout(Duration::from_millis(300)).is_ok()
-    });
-    eventually("it is the only one", || disposables(&site).len() == 1);
-    let name = disposables(&site).remove(0).name;
-    let own = ProcessId { pid: keeper, start: os::process::Stat::read(keeper).unwrap().start };
-    signal(keeper, "TERM");
-    eventually("its reservation is taken away", || queue(&site).count(Place::Starting).unwrap() == 0);
-    go.send(()).unwrap();
-    eventually("the keeper ends", || !own.is_alive());
-    assert!(!is_there(&site, &name), "it ended what was being created");
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 /// The keeper's program, with the settings of this host, which starts none itself.
@@ -149,12 +117,80 @@ fn own_keeper(site: &Site, words: &[&str]) -> Command {
     command
 }
 
+/// Stands between qubesd and a keeper that is started afterwards: the answer to each of these calls is held back until `go` says
+/// so.
+fn slow(site: &Site, call: &'static str) -> (Receiver<()>, Sender<()>) {
+    let (held, is_held) = channel();
+    let (go, may_go) = channel::<()>();
+    let path = site.layout.state().join("slow.sock");
+    let (listener, real) = (os::socket::listen(&path).unwrap(), site.layout.qubesd_socket());
+    let may_go = Arc::new(Mutex::new(may_go));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let (held, may_go, mut real) =
+                (held.clone(), may_go.clone(), os::socket::connect(&real).unwrap());
+            std::thread::spawn(move || {
+                let mut question = Vec::new();
+                stream.read_to_end(&mut question).unwrap();
+                real.write_all(&question).unwrap();
+                real.shutdown(Shutdown::Write).unwrap();
+                if question.starts_with(call.as_bytes()) {
+                    let mut answer = Vec::new();
+                    real.read_to_end(&mut answer).unwrap();
+                    held.send(()).ok();
+                    may_go.lock().unwrap().recv().ok();
+                    drop(stream.write_all(&answer));
+                } else {
+                    drop(std::io::copy(&mut real, &mut stream));
+                }
+            });
+        }
+    });
+    let config = site.layout.dispvm_config();
+    let own = |path: &Path| format!("qubesd-socket = \"{}\"", path.display());
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(config, text.replace(&own(&site.layout.qubesd_socket()), &own(&path))).unwrap();
+    (is_held, go)
+}
+
+#[test]
+fn m19_a_keeper_that_is_stopped_while_one_is_created_ends_that_one_too() {
+    let site = Site::with(|config| config.keeper = false);
+    let (created, go) = slow(&site, "admin.vm.CreateDisposable");
+    let mut keeper = Own::start(&site);
+    max(&site, 1);
+    created.recv_timeout(LIMIT).unwrap();
+    let name = disposables(&site).remove(0).name;
+    signal(keeper.pid(), "TERM");
+    eventually("its reservation is taken away", || queue(&site).count(Place::Starting).unwrap() == 0);
+    go.send(()).unwrap();
+    assert!(keeper.0.wait().unwrap().success());
+    assert!(!is_there(&site, &name), "it ended what was being created");
+}
+
+/// Its start is told to whoever starts GUI and audio for it, who then asks whether it is one that waits.
+#[test]
+fn r106_none_is_started_before_clients_see_that_it_is_one_that_waits() {
+    let site = Site::with(|config| config.keeper = false);
+    let (shown, go) = slow(&site, "admin.vm.feature.Set+preload-dispvm ");
+    let _keeper = Own::start(&site);
+    max(&site, 1);
+    shown.recv_timeout(LIMIT).expect("that none is there");
+    go.send(()).unwrap();
+    shown.recv_timeout(LIMIT).expect("that one is there");
+    std::thread::sleep(Duration::from_millis(300));
+    let made = disposables(&site);
+    assert_eq!(made.iter().map(|line| line.state).collect::<Vec<_>>(), [PowerState::Halted]);
+    drop(go);
+    eventually("it waits", || waiting(&site, TEMPLATE) == [made[0].name.clone()]);
+}
+
 #[test]
 fn r118_what_a_dead_keeper_left_is_destroyed_without_one() {
     let site = Site::with(|config| config.keeper = false);
     let none = own_keeper(&site, &["--empty"]).output().unwrap();
     assert!(none.status.success(), "no queue, no work: {none:?}");
-    let mut keeper = own_keeper(&site, &[]).spawn().unwrap();
+    let keeper = Own::start(&site);
     max(&site, 2);
     eventually("two wait", || waiting(&site, TEMPLATE).len() == 2);
     let held = waiting(&site, TEMPLATE);
@@ -163,8 +199,7 @@ fn r118_what_a_dead_keeper_left_is_destroyed_without_one() {
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(words.contains("a keeper keeps") && words.contains("stop it"), "{words}");
     assert_eq!(waiting(&site, TEMPLATE), held, "nothing was destroyed");
-    keeper.kill().unwrap();
-    keeper.wait().unwrap();
+    drop(keeper);
     assert_eq!(waiting(&site, TEMPLATE), held, "a killed keeper leaves them");
     let emptied = own_keeper(&site, &["--empty"]).output().unwrap();
     assert!(emptied.status.success(), "{emptied:?}");

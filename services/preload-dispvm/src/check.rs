@@ -146,6 +146,7 @@ pub(crate) fn squeezed_or_moved(nudges: &Receiver<Nudge>, limit: Duration, still
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::list::Lists;
     use disposable::config::Config;
     use std::sync::mpsc::channel;
 
@@ -155,12 +156,13 @@ mod tests {
         // A daemon that takes the call and says nothing.
         let socket = directory.path().join("qrexec.disp7");
         let _daemon = os::socket::listen(&socket).unwrap();
-        let shared = Shared::new(Config {
+        let config = Config {
             qrexec_sockets: directory.path().into(),
             qubesd_socket: directory.path().join("none"),
             start_timeout: Duration::from_secs(1),
             ..Config::default()
-        });
+        };
+        let shared = Shared::new(config, Lists::default());
         let (name, template) = ("disp7".parse().unwrap(), "dvm".parse().unwrap());
         let (sender, receiver) = channel();
         let begun = Instant::now();

@@ -1,6 +1,7 @@
 //! `preload-dispvm --empty`: what a keeper does when it is stopped, where none is left to do it. The host's sleep needs it: a
 //! keeper that was killed a moment before has left paused disposables, and they do not survive that (R118).
 
+use crate::list::Lists;
 use crate::{Shared, WHO, destroy, recover};
 use disposable::config::Config;
 use disposable::queue::{Place, Queue, SoleKeeper};
@@ -12,7 +13,7 @@ use trace::Event;
 /// A keeper lives: it empties the queue itself when it is stopped. Or something could not be destroyed.
 pub(crate) fn empty() -> Result<(), String> {
     let begun = os::monotonic_ns();
-    let shared = Shared::new(Config::load().map_err(|error| error.to_string())?);
+    let shared = Shared::new(Config::load().map_err(|error| error.to_string())?, Lists::default());
     let root = &shared.config.queue;
     let failed = |step: &str, error: std::io::Error| format!("cannot {step} {}: {error}", root.display());
     if Queue::templates(root).map_err(|error| failed("read the queue", error))?.is_empty() {

@@ -61,7 +61,7 @@ fn keep() -> Result<(), String> {
         .map_err(|error| format!("cannot make the queue {}: {error}", config.queue.display()))?
         .ok_or_else(|| format!("another keeper already runs for {}", config.queue.display()))?;
     let (sender, receiver) = mpsc::channel();
-    let mut driver = Driver::new(Shared::new(config), sender)?;
+    let mut driver = Driver::new(Shared::new(config, Lists::default()), sender)?;
     let result = driver.run(&receiver);
     drop(lock);
     result
@@ -74,14 +74,16 @@ struct Shared {
     admin: Client,
     hypervisor: Machine,
     story: Reporter,
+    lists: Lists,
 }
 
 impl Shared {
-    fn new(config: Config) -> Arc<Self> {
+    fn new(config: Config, lists: Lists) -> Arc<Self> {
         Arc::new(Self {
             admin: Client::new(&config.qubesd_socket),
             hypervisor: Machine::of(config.domains.clone()),
             story: Reporter::to(config.story.as_deref()),
+            lists,
             config,
         })
     }
@@ -111,7 +113,6 @@ struct Driver {
     recovered: bool,
     /// Templates that were compared with what they were, since events come.
     compared: HashSet<QubeName>,
-    lists: Lists,
     events: Sender<Reason>,
     watched: watch::Places,
 }
@@ -129,7 +130,6 @@ impl Driver {
             following: false,
             recovered: false,
             compared: HashSet::new(),
-            lists: Lists::default(),
             shared,
             events,
             watched,
@@ -190,7 +190,7 @@ impl Driver {
             };
             self.watched.add(&self.shared.config.queue, &template);
             self.nudge_moved(&view);
-            self.lists.show(&self.shared, &view);
+            self.shared.lists.follow(&self.shared, &view);
             let free = self.shared.config.parallel_starts.saturating_sub(self.making.len());
             let plan = self.keeper.plan(&view, free, os::monotonic_ns());
             again_at = [again_at, plan.again_at].into_iter().flatten().min();
@@ -304,7 +304,7 @@ impl Driver {
                 self.following = false;
                 self.trust = None;
                 self.compared.clear();
-                self.lists.forget();
+                self.shared.lists.forget();
                 self.templates.forget();
                 true
             }
@@ -330,7 +330,7 @@ impl Driver {
             }
             Ok(config) => {
                 log::info!("configuration read anew");
-                self.shared = Shared::new(config);
+                self.shared = Shared::new(config, self.shared.lists.clone());
                 self.templates.forget();
             }
             Err(error) => log::error!("{error}; the configuration stays as it was"),

@@ -3,121 +3,91 @@
 
 use crate::{Shared, start};
 use disposable::keeper::View;
-use disposable::queue::{Listed, Place};
+use disposable::queue::{Listed, Place, Queue};
 use names::{QubeName, QubeRef};
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The list of each template as clients last saw it.
-#[derive(Debug, Default)]
-pub(crate) struct Lists(HashMap<QubeName, String>);
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Lists(Arc<Mutex<HashMap<QubeName, String>>>);
 
 impl Lists {
-    /// Shows clients the list of a template (spec/disposables.md, section 4), where that is ours to do.
-    pub(crate) fn show(&mut self, shared: &Shared, view: &View) {
-        let shown = self.0.get(&view.template).map(String::as_str);
-        let ready = || shared.queue(&view.template).and_then(|queue| queue.list(Place::Ready));
-        let list = match of(view, shown.unwrap_or_default(), ready) {
-            Ok(list) if shown == Some(&list) => return,
-            Ok(list) => list,
-            Err(error) => return log::error!("cannot look at the queue of {}: {error}", view.template),
+    /// Shows clients who waits, where a look saw others than they were shown.
+    pub(crate) fn follow(&self, shared: &Shared, view: &View) {
+        let entries = view.seen.iter().filter_map(|seen| Some((seen.place, &seen.entry.as_ref()?.name)));
+        let seen = text(&entries.collect::<Vec<_>>());
+        let is_shown = {
+            let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.get(&view.template) == Some(&seen)
         };
-        let template = QubeRef::Name(view.template.clone());
-        match shared.admin.feature_set(&template, "preload-dispvm", &list) {
+        if !is_shown {
+            self.show(shared, &view.template);
+        }
+    }
+
+    /// Shows clients the list of a template (spec/disposables.md, section 4) as it is now, where that is ours to do. Those that
+    /// start in threads of their own show themselves this way before anybody can hear of their start.
+    pub(crate) fn show(&self, shared: &Shared, template: &QubeName) {
+        // Held until it is shown: nobody can show an older list after it.
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = match shared.queue(template).and_then(|queue| now(&queue)) {
+            Ok(list) if shown.get(template) == Some(&list) => return,
+            Ok(list) => list,
+            Err(error) => return log::error!("cannot look at the queue of {template}: {error}"),
+        };
+        match shared.admin.feature_set(&QubeRef::Name(template.clone()), "preload-dispvm", &list) {
             Err(error) if !start::is_not_ours(&error) => {
-                log::debug!("{}: the list of preloaded ones is not shown: {error}", view.template);
+                log::debug!("{template}: the list of preloaded ones is not shown: {error}");
             }
-            _ => drop(self.0.insert(view.template.clone(), list)),
+            _ => drop(shown.insert(template.clone(), list)),
         }
     }
 
     /// Somebody else may have changed them.
-    pub(crate) fn forget(&mut self) {
-        self.0.clear();
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// Names of those that wait, oldest first, then of those that start. `shown` is the list as it was; `ready` looks at that place
-/// again.
-///
-/// A look may miss one that moves meanwhile from where it started to where it waits. It must not leave the list for a moment:
-/// clients would take it for one in use.
-fn of(view: &View, shown: &str, ready: impl FnOnce() -> io::Result<Vec<Listed>>) -> io::Result<String> {
-    let of = |place| view.seen.iter().filter(move |seen| seen.place == place);
-    let names = [Place::Ready, Place::Starting].into_iter().flat_map(of);
-    let mut names: Vec<QubeName> =
-        names.filter_map(|seen| seen.entry.as_ref()).map(|entry| entry.name.clone()).collect();
-    let is_seen = |name: &str| {
-        let mut entries = view.seen.iter().filter_map(|seen| seen.entry.as_ref());
-        entries.any(|entry| entry.name.as_str() == name)
-    };
-    if shown.split_whitespace().any(|name| !is_seen(name)) {
-        let missed = ready()?.into_iter().filter_map(|listed| listed.entry).map(|entry| entry.name);
-        names.extend(missed.filter(|name| !is_seen(name.as_str())));
+/// Looks in the order in which they move: one that moves meanwhile is seen twice, and not missed. Missed, it would leave the
+/// list for a moment, and clients would take it for one in use.
+fn now(queue: &Queue) -> io::Result<String> {
+    let mut found = Vec::new();
+    for place in [Place::Starting, Place::Ready] {
+        let entries = queue.list(place)?.into_iter().filter_map(|Listed { entry, .. }| entry);
+        found.extend(entries.map(|entry| (place, entry.name)));
     }
-    Ok(names.iter().map(QubeName::as_str).collect::<Vec<_>>().join(" "))
+    Ok(text(&found.iter().map(|(place, name)| (*place, name)).collect::<Vec<_>>()))
+}
+
+/// Those that wait, oldest first, then those that start; each once.
+fn text(found: &[(Place, &QubeName)]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for wanted in [Place::Ready, Place::Starting] {
+        for (_, name) in found.iter().filter(|(place, _)| *place == wanted) {
+            if !names.contains(&name.as_str()) {
+                names.push(name.as_str());
+            }
+        }
+    }
+    names.join(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::of;
-    use disposable::entry::Entry;
-    use disposable::keeper::{Delay, Domain, Limits, Seen, View};
-    use disposable::queue::{Listed, Place};
-    use names::Generation;
-    use std::time::Duration;
-
-    fn entry(number: u16) -> Entry {
-        Entry {
-            name: format!("disp{number}").parse().unwrap(),
-            uuid: "4f0c2f36-1d0e-4f5c-8a51-6b1a5a3f0b11".parse().unwrap(),
-            domid: u32::from(number).try_into().unwrap(),
-            template: "default-dvm".parse().unwrap(),
-            generation: Generation(0),
-            created: 0,
-            claimer: None,
-        }
-    }
-
-    fn view(seen: &[(Place, u16)]) -> View {
-        let seen = seen.iter().map(|&(place, number)| Seen {
-            place,
-            file: number.to_string(),
-            entry: Some(entry(number)),
-            making: false,
-            owner_lives: false,
-            domain: Domain::Unchecked,
-        });
-        View {
-            template: "default-dvm".parse().unwrap(),
-            limits: Limits { max: 9, delay: Delay::After(Duration::ZERO) },
-            generation: Generation(0),
-            affordable: usize::MAX,
-            seen: seen.collect(),
-        }
-    }
-
-    fn listed(numbers: &[u16]) -> Vec<Listed> {
-        let of =
-            |&number: &u16| Listed { file: number.to_string(), entry: Some(entry(number)), claimer: None };
-        numbers.iter().map(of).collect()
-    }
+    use super::text;
+    use disposable::queue::Place::{Claimed, Ready, Starting, Used};
+    use names::QubeName;
 
     #[test]
-    fn one_that_moves_while_it_is_looked_for_stays_in_the_list() {
-        let only = |numbers: &'static [u16]| move || Ok(listed(numbers));
-        let waits = view(&[(Place::Ready, 1)]);
-        assert_eq!(of(&waits, "disp1 disp2", only(&[1, 2])).unwrap(), "disp1 disp2");
-        assert_eq!(of(&view(&[]), "disp2", only(&[2])).unwrap(), "disp2");
-        // It is gone.
-        assert_eq!(of(&waits, "disp1 disp2", only(&[1])).unwrap(), "disp1");
-    }
-
-    #[test]
-    fn who_is_in_use_is_not_in_the_list_and_no_second_look_is_needed() {
-        let never = || -> std::io::Result<Vec<Listed>> { unreachable!("nothing was missed") };
-        let all = view(&[(Place::Used, 1), (Place::Claimed, 2), (Place::Ready, 3), (Place::Starting, 4)]);
-        assert_eq!(of(&all, "disp1 disp2 disp3", never).unwrap(), "disp3 disp4");
-        assert_eq!(of(&all, "", never).unwrap(), "disp3 disp4");
+    fn who_waits_comes_before_who_starts_each_once_and_who_is_in_use_not_at_all() {
+        let name = |number: u16| format!("disp{number}").parse::<QubeName>().unwrap();
+        let [one, two, three, four, five] = [1, 2, 3, 4, 5].map(name);
+        let seen = [(Starting, &two), (Starting, &one), (Ready, &three), (Ready, &two)];
+        assert_eq!(text(&seen), "disp3 disp2 disp1");
+        assert_eq!(text(&[(Used, &four), (Claimed, &five), (Ready, &one)]), "disp1");
+        assert_eq!(text(&[]), "");
     }
 }

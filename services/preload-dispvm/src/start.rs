@@ -178,6 +178,8 @@ fn bring_up(
     making.note(&entry)?;
     mark(shared, uuid, "preload-dispvm-in-progress", "1")?;
     mark(shared, uuid, "internal", "1")?;
+    // Whoever hears of the start asks whether it is one that waits (R106).
+    shared.lists.show(shared, template);
     shared.admin.start(&QubeRef::Uuid(uuid)).map_err(|error| failure("start", &name, error))?;
     entry.domid =
         domid_of(shared, &name).ok_or_else(|| failure("find the domain id of", &name, "no qrexec socket"))?;
