@@ -362,6 +362,17 @@ fn of_site(pid: i32, state: &Path) -> bool {
 }
 
 #[test]
+fn a_host_whose_state_directory_was_removed_ends_its_qubes() {
+    let site = Site::with(|config| config.keeper = false);
+    site.host.start_qube("work").unwrap();
+    let mark = format!("QUBE_UUID={}", site.admin().qube(&qube("work")).unwrap().uuid);
+    assert!(!processes_with(&mark).is_empty());
+    fs::remove_dir_all(site.layout.state()).unwrap();
+    site.host.stop().unwrap();
+    assert_eq!(processes_with(&mark), [0_i32; 0]);
+}
+
+#[test]
 fn a_second_host_in_the_same_directory_is_refused() {
     let site = Site::new();
     let config = qubes_host::HostConfig::new(site.layout.clone(), common::EXECUTABLE.into());

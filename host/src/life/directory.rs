@@ -101,7 +101,11 @@ impl Removals {
 /// Directories of disposables that an earlier host made, and what it had not finished to remove.
 pub(crate) fn leftovers(qubes: &Path, is_known: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(qubes)? {
+    let entries = match fs::read_dir(qubes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();

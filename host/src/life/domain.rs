@@ -35,8 +35,8 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &mut Plan, directory: PathBuf) -> R
         log::warn!("{} is not kept apart from this machine: {refusal}", plan.name);
     }
     let name = plan.name.clone();
-    // On failure the closure is dropped, the supervisor's lifeline with it, and the domain ends.
-    let domid = plan.domid;
+    // On failure its lifeline is dropped, and the domain ends.
+    let (domid, lifeline) = (plan.domid, supervisor.stdin.take());
     watch(dom0, plan, move |dom0| {
         match supervisor.wait() {
             Ok(status) => log::debug!("the domain of {name} ended: {status}"),
@@ -47,6 +47,7 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &mut Plan, directory: PathBuf) -> R
             log::error!("{name}: {error}");
         }
     })?;
+    dom0.with_state(|state| state.lives.hold(&plan.name, domid, lifeline));
     Ok(isolation)
 }
 

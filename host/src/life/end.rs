@@ -38,6 +38,8 @@ impl Dom0 {
         domain::destroy(self, domid).map_err(|error| {
             Refusal::new(ErrorClass::QubesVMError, format!("{name} cannot be ended: {error}"))
         })?;
+        // Whoever removes the state directory of a host removes the record of its domains, too.
+        self.with_state(|state| state.lives.hold(name, domid, None));
         let patience = if self.xen.is_some() { PATIENCE * XEN_PATIENCE } else { PATIENCE };
         let gone = self.wait_for(patience, |state| (state.lives.domid(name) != Some(domid)).then_some(()));
         gone.ok_or_else(|| Refusal::new(ErrorClass::QubesVMError, format!("{name} does not end")))

@@ -16,6 +16,7 @@ use crate::process::Process;
 use hypervisor::local::Isolation;
 use names::{DomId, QubeName};
 use std::collections::BTreeMap;
+use std::process::ChildStdin;
 use std::sync::Arc;
 
 /// What belongs to the qubes that have a domain.
@@ -34,6 +35,14 @@ pub(crate) struct Lives {
 struct Machine {
     domid: DomId,
     daemon: Option<Arc<Process>>,
+    /// Cut, it ends the domain, even one that the hypervisor's own records know no more. None on Xen.
+    lifeline: Option<ChildStdin>,
+}
+
+impl Machine {
+    const fn new(domid: DomId) -> Self {
+        Self { domid, daemon: None, lifeline: None }
+    }
 }
 
 impl Lives {
@@ -55,6 +64,13 @@ impl Lives {
 
     fn domid(&self, name: &QubeName) -> Option<DomId> {
         self.machines.get(name).map(|machine| machine.domid)
+    }
+
+    /// Keeps what a domain hangs on; `None` cuts it. What comes too late is dropped, and its domain ends.
+    fn hold(&mut self, name: &QubeName, domid: DomId, lifeline: Option<ChildStdin>) {
+        if let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.domid == domid) {
+            machine.lifeline = lifeline;
+        }
     }
 
     /// A domain got another number than was planned.
@@ -84,7 +100,7 @@ mod tests {
         let mut lives = Lives::new();
         let first = lives.next_domid().unwrap();
         assert_eq!(first.get(), 1);
-        lives.machines.insert("a".parse().unwrap(), Machine { domid: first, daemon: None });
+        lives.machines.insert("a".parse().unwrap(), Machine::new(first));
         for expected in 2..DomId::FIRST_RESERVED {
             assert_eq!(lives.next_domid().unwrap().get(), expected);
         }

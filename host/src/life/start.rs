@@ -213,7 +213,7 @@ fn begin(state: &mut State, name: &QubeName) -> Result<Option<Option<Plan>>, Ref
     let qrexec = state.store.feature_with_template(name, "qrexec").is_some_and(|value| !value.is_empty());
     let domid = state.lives.next_domid().ok_or_else(|| Refusal::general("no domain id is free"))?;
     state.store.starting(name, &memory)?;
-    state.lives.machines.insert(name.clone(), Machine { domid, daemon: None });
+    state.lives.machines.insert(name.clone(), Machine::new(domid));
     let limit = Duration::from_secs(limit);
     Ok(Some(Some(Plan { name: name.clone(), uuid, class, template, domid, user, limit, qrexec })))
 }
