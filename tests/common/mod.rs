@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 /// The executable under test.
 pub const HOST: &str = env!("CARGO_BIN_EXE_qubes-host");
@@ -16,6 +17,8 @@ pub use fixture::LIMIT;
 pub struct Serve {
     pub child: Child,
     pub state: PathBuf,
+    /// What it has told, line by line.
+    told: Arc<Mutex<Vec<String>>>,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -40,6 +43,8 @@ impl Serve {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (ready, is_ready) = std::sync::mpsc::channel();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tells = told.clone();
         // Reads on after the host is ready: a full pipe would hold it up.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -47,10 +52,11 @@ impl Serve {
                     // Only the first one is waited for.
                     ready.send(()).ok();
                 }
+                tells.lock().unwrap().push(line);
             }
         });
         is_ready.recv_timeout(LIMIT).expect("the host is not ready");
-        Self { child, state: state.to_owned(), _directory: None }
+        Self { child, state: state.to_owned(), told, _directory: None }
     }
 
     /// A command line that runs in a qube.
@@ -101,6 +107,18 @@ impl Serve {
         found
     }
 
+    /// What the host has told and logged, for a test that fails.
+    #[allow(clippy::print_stdout)]
+    fn show(&self) {
+        for line in self.told.lock().unwrap().iter() {
+            println!("{line}");
+        }
+        for log in std::fs::read_dir(self.state.join("log")).into_iter().flatten().flatten() {
+            let text = std::fs::read(log.path()).unwrap_or_default();
+            println!("== {}\n{}", log.path().display(), String::from_utf8_lossy(&text));
+        }
+    }
+
     /// Ends it as Ctrl-C does; whether it ended cleanly.
     pub fn stop(&mut self) -> bool {
         kill(self.child.id(), "INT");
@@ -110,6 +128,9 @@ impl Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show();
+        }
         if matches!(self.child.try_wait(), Ok(None)) {
             kill(self.child.id(), "TERM");
             drop(self.child.wait());

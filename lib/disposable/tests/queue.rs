@@ -51,6 +51,32 @@ fn p1_many_claimers_each_get_a_different_one_and_none_is_lost() {
 }
 
 #[test]
+fn p1_a_claimed_one_has_its_claimer_whenever_it_is_looked_at() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = queue(root.path());
+    let own = ProcessId::own();
+    std::thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            for round in 0..500 {
+                let wanted = queue.want(own, round).unwrap();
+                fill(&queue, 0..1);
+                queue.claim(own).unwrap().claimed.unwrap().done();
+                wanted.forget();
+            }
+        });
+        let mut seen = 0;
+        while !calls.is_finished() {
+            for listed in queue.list(Place::Claimed).unwrap() {
+                // The keeper destroys what nobody has.
+                assert_eq!(listed.claimer, Some(own), "{listed:?}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 0);
+    });
+}
+
+#[test]
 fn p2_a_dropped_claim_goes_to_done_and_never_back() {
     let root = tempfile::tempdir().unwrap();
     let queue = queue(root.path());

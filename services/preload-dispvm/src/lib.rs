@@ -233,7 +233,8 @@ impl Driver {
                 Action::Discard { place, file, name, reason } => {
                     let moved = self.shared.queue(template).and_then(|queue| queue.discard(place, &file));
                     match moved {
-                        Ok(_) => {
+                        Ok(false) => {} // Somebody has taken it since it was looked at.
+                        Ok(true) => {
                             let text = format!("{name} taken out of the queue: {reason}");
                             self.shared.tell(Event::now(WHO, "discarded", &name, text));
                         }

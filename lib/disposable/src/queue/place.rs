@@ -1,6 +1,6 @@
 //! The places of a queue and what lies in them.
 
-use super::Queue;
+use super::{Queue, Reservation};
 use crate::entry::{Entry, claimer_of};
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
@@ -48,7 +48,7 @@ pub struct Listed {
     /// What it says; `None` when it cannot be read as an entry (for example a reservation that has no qube yet). In
     /// `done/` a damaged one is read as far as it goes.
     pub entry: Option<Entry>,
-    /// Who claimed it; a reservation may be claimed before it has a qube.
+    /// Who claimed it; a reservation may be claimed before it has a qube. Every claimed one has a claimer at every moment.
     pub claimer: Option<ProcessId>,
 }
 
@@ -66,7 +66,9 @@ impl Queue {
                 Ok(text) => {
                     let salvaged = || if place == Place::Done { Entry::salvage(&text) } else { None };
                     let entry = Entry::parse(&text).or_else(salvaged);
-                    listed.push(Listed { entry, claimer: claimer_of(&text), file });
+                    // A call that creates its own has its file a moment before it has written into it.
+                    let noting = || Reservation::starter(&file).filter(|_| place == Place::Claimed);
+                    listed.push(Listed { entry, claimer: claimer_of(&text).or_else(noting), file });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
