@@ -13,16 +13,18 @@ pub mod signals;
 pub mod socket;
 pub mod watch;
 
-/// Reads a file of a few kilobytes, such as those in /proc, with as few system calls as there can be.
+/// Reads a file of a few kilobytes, such as those in /proc, with as few system calls as there can be. Bytes that are no UTF-8 are
+/// replaced: a process can give itself any name, and must not be overlooked for that.
 ///
 /// # Errors
-/// As [`std::fs::read_to_string`]; a file of over 64 KiB is cut there.
+/// As [`std::fs::read`]; a file of over 64 KiB is cut there.
 pub fn read_small(path: impl AsRef<std::path::Path>) -> std::io::Result<String> {
     use std::io::Read;
     // With room to begin with, one read gets all; without, the first reads are of 32 bytes.
-    let mut text = String::with_capacity(4096);
-    std::fs::File::open(path)?.take(64 * 1024).read_to_string(&mut text)?;
-    Ok(text)
+    let mut bytes = Vec::with_capacity(4096);
+    std::fs::File::open(path)?.take(64 * 1024).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|invalid| String::from_utf8_lossy(invalid.as_bytes()).into_owned()))
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, which all processes of one boot share; 0 should the kernel have no such clock.

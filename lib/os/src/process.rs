@@ -34,10 +34,14 @@ impl ProcessId {
         Self::of(pid).unwrap_or(Self { pid, start: 0 })
     }
 
-    /// Whether exactly this process still runs. A zombie counts as ended.
+    /// Whether exactly this process still runs. A zombie counts as ended, one that cannot be looked at (no descriptor is free, say)
+    /// as alive: what a process has is taken from it only when it is certain that it has ended.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        Stat::read(self.pid).is_some_and(|stat| stat.start == self.start && !matches!(stat.state, 'Z' | 'X'))
+        match Stat::look(self.pid) {
+            Ok(stat) => stat.start == self.start && !matches!(stat.state, 'Z' | 'X'),
+            Err(error) => !is_gone(&error),
+        }
     }
 
     /// A handle that means exactly this process from now on; `None` when it is gone (a zombie is still there).
@@ -126,10 +130,15 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Reads the state of a process; `None` when it is gone.
+    /// Reads the state of a process; `None` when it is gone, or cannot be looked at.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
-        Self::parse(&crate::read_small(format!("/proc/{pid}/stat")).ok()?)
+        Self::look(pid).ok()
+    }
+
+    fn look(pid: i32) -> io::Result<Self> {
+        let text = crate::read_small(format!("/proc/{pid}/stat"))?;
+        Self::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has other fields"))
     }
 
     /// Reads the state of one thread of a process; `None` when it is gone.
@@ -149,9 +158,28 @@ impl Stat {
     }
 }
 
+/// Opened after its end it is not there; ended between the opening and the reading, it is no such process.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn a_process_with_any_name_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join(OsStr::from_bytes(b"\xff) Z 1 \xfe("));
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(program).arg("1000").spawn().unwrap();
+        let stat = Stat::read(i32::try_from(child.id()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(stat.unwrap().parent, nix::unistd::getpid().as_raw());
+    }
 
     #[test]
     fn own_process_is_alive_and_round_trips() {
