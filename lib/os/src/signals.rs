@@ -5,7 +5,7 @@
 //! are reset by exec.
 #![allow(unsafe_code)]
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::{SignalOnly, WithRawSiginfo};
 use std::io;
@@ -68,14 +68,27 @@ impl Senders {
         self.delivery.pending().map(pid).collect()
     }
 
-    /// Whether one was sent that [`Self::pending`] cannot know of yet, as no thread of ours has taken it.
+    /// Whether one was sent that [`Self::pending`] may not know of yet: the kernel still has it, or another thread of ours is in
+    /// the midst of taking it. What the kernel has is taken by the calling thread first.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        let status = crate::read_small("/proc/self/status").unwrap_or_default();
-        let mut lines = status.lines();
-        let mask = lines.find_map(|line| line.strip_prefix("ShdPnd:")).map(str::trim);
-        let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
-        mask >> (self.signal as i32 - 1) & 1 == 1
+        // A change of its mask makes the kernel look what the thread may take, and its handler has then run.
+        let mask = SigSet::from(self.signal);
+        if mask.thread_swap_mask(SigmaskHow::SIG_BLOCK).is_ok_and(|before| !before.contains(self.signal)) {
+            let _: nix::Result<()> = mask.thread_unblock();
+        }
+        let bit = |fields: &str, name: &str| {
+            let value = fields.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let value = value.and_then(|value| u64::from_str_radix(value, 16).ok()).unwrap_or(0);
+            value >> (self.signal as i32 - 1) & 1 == 1
+        };
+        // A thread that runs a handler has its signal blocked (sigaction(2)); one that starts a program or a thread, or ends, has
+        // all blocked for a moment.
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let fields =
+            threads.map(|thread| crate::read_small(thread.path().join("status")).unwrap_or_default());
+        let mut fields = fields.filter(|fields| !fields.is_empty());
+        fields.any(|fields| bit(&fields, "ShdPnd:") || bit(&fields, "SigBlk:"))
     }
 }
 
@@ -109,14 +122,34 @@ mod tests {
     #[test]
     fn who_sends_a_signal_is_known() {
         let mut senders = Senders::take(Signal::SIGUSR1).unwrap();
-        assert_eq!((senders.pending(), senders.is_under_way()), (vec![], false));
+        // Other tests start threads.
+        let is_quiet = |senders: &Senders| {
+            (0..1000).any(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                !senders.is_under_way()
+            })
+        };
+        assert!(senders.pending().is_empty() && is_quiet(&senders));
         let script = format!("kill -USR1 {}", std::process::id());
         let mut child = Command::new("/bin/sh").args(["-c", &script]).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let mut fds = [PollFd::new(senders.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, 10_000u16), Ok(1));
         assert_eq!(senders.pending(), [pid]);
-        assert_eq!((senders.pending(), senders.is_under_way()), (vec![], false));
+        assert!(senders.pending().is_empty() && is_quiet(&senders));
         assert!(child.wait().unwrap().success());
+        // As in a handler.
+        let (blocked, is_blocked) = std::sync::mpsc::channel();
+        let (end, may_end) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            SigSet::from(Signal::SIGUSR1).thread_block().unwrap();
+            blocked.send(()).unwrap();
+            may_end.recv().unwrap();
+        });
+        is_blocked.recv().unwrap();
+        assert!((0..100).all(|_| senders.is_under_way()), "another thread may be about to tell");
+        end.send(()).unwrap();
+        other.join().unwrap();
+        assert!(is_quiet(&senders));
     }
 }
