@@ -1,13 +1,16 @@
 //! `qubes-host open` as a user runs it: the whole chain, nothing short-cut.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod common;
 
-use common::{code, open, text};
+use common::{HOST, code, on_xen, open, text};
 use fixture::random_bytes;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 /// A directory that the tests' user can write to, on disk.
 fn directory() -> tempfile::TempDir {
@@ -30,6 +33,48 @@ fn the_readme_command_gives_back_the_edited_file() {
     {
         assert!(story.contains(step), "no \"{step}\" in\n{story}");
     }
+}
+
+#[test]
+fn a_file_in_a_directory_of_any_name_is_opened() {
+    let directory = directory();
+    let place = directory.path().join(OsStr::from_bytes(b"d\xe9p\xf4t"));
+    fs::create_dir(&place).unwrap();
+    let file = place.join("a");
+    fs::write(&file, "a draft").unwrap();
+    let output =
+        open(["--preload=0".as_ref(), "--with".as_ref(), "sed -i s/draft/final/".as_ref(), file.as_os_str()]);
+    let story = text(&output.stderr);
+    assert_eq!((code(&output), fs::read_to_string(&file).unwrap().as_str()), (0, "a final"), "{story}");
+    assert!(!story.contains("WARNING"), "{story}");
+    let refused =
+        open(["--state".as_ref(), place.as_os_str(), "--with".as_ref(), "cat".as_ref(), file.as_os_str()]);
+    assert!(text(&refused.stderr).contains("no UTF-8; name another"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn where_namespaces_are_refused_one_warning_says_so() {
+    if on_xen() || !Path::new("/usr/bin/unshare").exists() {
+        return;
+    }
+    let directory = directory();
+    let file = directory.path().join("a");
+    fs::write(&file, "a draft").unwrap();
+    // The limit holds for the namespace it is set in, so that the machine is not changed.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" \"$@\"";
+    let output = Command::new("/usr/bin/unshare")
+        .args(["--user", "--map-root-user", "--", "/bin/sh", "-c", script])
+        .args([HOST, "open", "--preload=1", "--with", "sed -i s/draft/final/"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let story = text(&output.stderr);
+    if !story.contains("what happened") {
+        return println!("SKIPPED: this machine refuses them already: {story}");
+    }
+    assert_eq!((code(&output), fs::read_to_string(&file).unwrap().as_str()), (0, "a final"), "{story}");
+    assert_eq!(story.matches("NOTHING ISOLATES THE QUBES").count(), 1, "{story}");
+    assert!(story.find("NOTHING ISOLATES") < story.find("work started"), "{story}");
 }
 
 #[test]
@@ -227,7 +272,7 @@ fn a_state_directory_path_of_200_characters() {
         state += "/deep-directory";
     }
     state += &"/x".repeat((200 - state.len()) / 2);
-    let words: [&std::ffi::OsStr; 6] = [
+    let words: [&OsStr; 6] = [
         "--state".as_ref(),
         state.as_ref(),
         "--preload=1".as_ref(),
@@ -246,10 +291,7 @@ fn disk_full_in_the_state_directory_loses_nothing() {
     let directory = directory();
     let small = directory.path().join("small");
     fs::create_dir(&small).unwrap();
-    let mount = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
-        .arg(&small)
-        .status();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&small).status();
     if !mount.is_ok_and(|status| status.success()) {
         eprintln!("skipped: only root can mount a small file system");
         return;
@@ -258,7 +300,7 @@ fn disk_full_in_the_state_directory_loses_nothing() {
     let content = random_bytes(3, 16 << 20);
     fs::write(&file, &content).unwrap();
     let state = small.join("state");
-    let words: [&std::ffi::OsStr; 6] = [
+    let words: [&OsStr; 6] = [
         "--state".as_ref(),
         state.as_os_str(),
         "--preload=1".as_ref(),
@@ -267,7 +309,7 @@ fn disk_full_in_the_state_directory_loses_nothing() {
         file.as_os_str(),
     ];
     let output = open(words);
-    std::process::Command::new("umount").arg("-l").arg(&small).status().unwrap();
+    Command::new("umount").arg("-l").arg(&small).status().unwrap();
     assert_ne!(code(&output), 0);
     assert!(text(&output.stderr).contains("full"), "{}", text(&output.stderr));
     assert!(fs::read(&file).unwrap() == content);

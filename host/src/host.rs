@@ -131,10 +131,10 @@ impl Host {
         })
     }
 
-    /// How qubes are kept apart: what the last started one got, or what was asked for when none was started yet.
+    /// How a qube is kept apart; `None` when it does not run.
     #[must_use]
-    pub fn isolation(&self) -> Isolation {
-        self.dom0.look(|state| state.lives.isolation).unwrap_or(self.dom0.config.isolation)
+    pub fn isolation(&self, name: &QubeName) -> Option<Isolation> {
+        self.dom0.look(|state| state.lives.isolation(name))
     }
 
     /// Ends everything, all qubes at the same time. When this returns, no process of the host is left, no socket and no

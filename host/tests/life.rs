@@ -335,7 +335,7 @@ fn only_work_sees_what_is_shared_with_it() {
     site.host.start_qube("work").unwrap();
     site.host.start_qube("vault").unwrap();
     assert_eq!(run(&site, "vault", "echo $QUBES_OPEN_WITH"), (0, "cat\n".into()));
-    if site.host.isolation() != Isolation::Namespaces {
+    if site.host.isolation(&"work".parse().unwrap()) != Some(Isolation::Namespaces) {
         return;
     }
     assert_eq!(run(&site, "work", "cat Shared/letter; echo sir >> Shared/letter"), (0, "dear".into()));
@@ -347,7 +347,7 @@ fn only_work_sees_what_is_shared_with_it() {
 fn plain_processes_where_namespaces_are_not_wanted() {
     let site = Site::with(|config| config.isolation = Isolation::Processes);
     site.host.start_qube("work").unwrap();
-    assert_eq!(site.host.isolation(), Isolation::Processes);
+    assert_eq!(site.host.isolation(&"work".parse().unwrap()), Some(Isolation::Processes));
     assert_eq!(run(&site, "work", "echo here").0, 0);
     site.admin().pause(&qube("work")).unwrap();
     site.admin().unpause(&qube("work")).unwrap();

@@ -40,7 +40,7 @@ fn call(running: &mut Running, settings: &Settings, subject: &Subject) -> Result
     if settings.preload > 0 {
         running.preload(&settings.dispvm, settings.preload)?;
     }
-    let command = command(settings, subject, running.host.isolation());
+    let command = command(settings, subject, running.host.isolation(&work));
     let shown: Vec<String> =
         command.iter().map(|word| printable(word.as_encoded_bytes()).to_string()).collect();
     running.story.catch_up();
@@ -99,7 +99,7 @@ fn settle(running: &mut Running, settings: &Settings) -> Result<(), Failure> {
 }
 
 /// What the calling qube runs.
-fn command(settings: &Settings, subject: &Subject, isolation: Isolation) -> Vec<OsString> {
+fn command(settings: &Settings, subject: &Subject, isolation: Option<Isolation>) -> Vec<OsString> {
     let mut command: Vec<OsString> = match &settings.dispvm {
         Target::Dispvm => vec!["qvm-open-in-dvm".into()],
         _ => vec!["qvm-open-in-vm".into()],
@@ -113,7 +113,7 @@ fn command(settings: &Settings, subject: &Subject, isolation: Isolation) -> Vec<
     }
     command.push(match subject {
         Subject::Url(url) => url.into(),
-        Subject::File { directory, name } if matches!(isolation, Isolation::Processes) => {
+        Subject::File { directory, name } if isolation == Some(Isolation::Processes) => {
             directory.join(name).into()
         }
         Subject::File { name, .. } => Path::new(SHARED).join(name).into(),

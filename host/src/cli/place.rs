@@ -99,7 +99,13 @@ fn ours_alone(path: &Path, user: u32) -> Result<(), Failure> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::trouble("use the directory", path.display(), error))
+    let failed = |cause: &dyn std::fmt::Display| Failure::trouble("use the directory", path.display(), cause);
+    let absolute = std::path::absolute(path).map_err(|error| failed(&error))?;
+    // Paths below it stand in settings and command lines, which are text.
+    match absolute.to_str() {
+        Some(_) => Ok(absolute),
+        None => Err(failed(&"its path is no UTF-8; name another with --state DIR")),
+    }
 }
 
 #[cfg(test)]

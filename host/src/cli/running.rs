@@ -65,7 +65,7 @@ impl Running {
         let host = Host::start(config).map_err(|error| failed(&error))?;
         let text = format!("embedded dom0 started in {}", place.path.display());
         story.tell(&Event::now("host", "host-started", "dom0", text).since(begun));
-        if let Isolation::Processes = host.isolation() {
+        if settings.processes {
             story.tell(&Event::now("host", "warning", "", NO_ISOLATION));
         }
         story.waiting_for("starting qubes");
@@ -196,8 +196,7 @@ fn catch_signals() -> Result<Arc<AtomicUsize>, Failure> {
     Ok(signal)
 }
 
-const NO_ISOLATION: &str =
-    "WARNING: this machine refuses user namespaces, so qubes are plain processes: NOTHING ISOLATES THEM";
+const NO_ISOLATION: &str = "WARNING: NOTHING ISOLATES THE QUBES, they are plain processes: --processes";
 /// Seconds after a use until the queue is refilled. qubesd's default of 3 spares a loaded desktop; here it would just
 /// keep the user waiting.
 const REFILL_DELAY: &str = "0.2";

@@ -11,6 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use trace::Event;
 
 /// Where packages install the programs of qubes.
 const IN_QUBES: &str = "usr/lib/qubes-dispvm/qubes-vm";
@@ -32,7 +33,7 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &mut Plan, directory: PathBuf) -> R
         .map_err(|error| Failure(format!("its domain cannot be created: {error}")))?;
     let Created { isolation, refusal, mut supervisor, .. } = created;
     if let Some(refusal) = refusal {
-        log::warn!("{} is not kept apart from this machine: {refusal}", plan.name);
+        warn_once(dom0, &refusal);
     }
     let name = plan.name.clone();
     // On failure its lifeline is dropped, and the domain ends.
@@ -49,6 +50,19 @@ pub(super) fn create(dom0: &Arc<Dom0>, plan: &mut Plan, directory: PathBuf) -> R
     })?;
     dom0.with_state(|state| state.lives.hold(&plan.name, domid, lifeline));
     Ok(isolation)
+}
+
+/// What nobody may overlook who wanted qubes kept apart.
+fn warn_once(dom0: &Dom0, refusal: &str) {
+    if !dom0.with_state(|state| std::mem::replace(&mut state.lives.has_warned, true)) {
+        let text = format!(
+            "WARNING: NOTHING ISOLATES THE QUBES, they are plain processes: this machine refuses namespaces ({refusal}); \
+             \"sysctl user.max_user_namespaces kernel.apparmor_restrict_unprivileged_userns kernel.unprivileged_userns_clone\" \
+             shows what decides that"
+        );
+        log::warn!("{text}");
+        dom0.reporter.report(&Event::now("host", "warning", "", text));
+    }
 }
 
 fn create_on_xen(

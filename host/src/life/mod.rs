@@ -26,8 +26,8 @@ pub(crate) struct Lives {
     machines: BTreeMap<QubeName, Machine>,
     /// No more starts.
     pub(crate) stopping: bool,
-    /// How the last qube was kept apart.
-    pub(crate) isolation: Option<Isolation>,
+    /// Whether it was said that nothing keeps qubes apart.
+    has_warned: bool,
 }
 
 /// A domain and the daemon that serves it.
@@ -35,19 +35,21 @@ pub(crate) struct Lives {
 struct Machine {
     domid: DomId,
     daemon: Option<Arc<Process>>,
+    /// How it is kept apart; known once it runs.
+    isolation: Option<Isolation>,
     /// Cut, it ends the domain, even one that the hypervisor's own records know no more. None on Xen.
     lifeline: Option<ChildStdin>,
 }
 
 impl Machine {
     const fn new(domid: DomId) -> Self {
-        Self { domid, daemon: None, lifeline: None }
+        Self { domid, daemon: None, isolation: None, lifeline: None }
     }
 }
 
 impl Lives {
     pub(crate) fn new() -> Self {
-        Self { last_domid: 0, machines: BTreeMap::new(), stopping: false, isolation: None }
+        Self { last_domid: 0, machines: BTreeMap::new(), stopping: false, has_warned: false }
     }
 
     /// The next number: they increase, and begin anew only after all 32,750 were used, with the lowest that is free.
@@ -83,6 +85,11 @@ impl Lives {
     /// Takes a machine out, if it is still the one with this domain.
     fn take(&mut self, name: &QubeName, domid: DomId) -> Option<Machine> {
         if self.domid(name) == Some(domid) { self.machines.remove(name) } else { None }
+    }
+
+    /// How a qube that runs is kept apart.
+    pub(crate) fn isolation(&self, name: &QubeName) -> Option<Isolation> {
+        self.machines.get(name)?.isolation
     }
 
     /// Who has a domain.

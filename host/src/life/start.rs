@@ -116,9 +116,9 @@ impl Dom0 {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let is_current = self.with_state(|state| {
-            state.lives.isolation = Some(isolation);
             let is_current = plan.is_current(state);
             if is_current {
+                state.lives.machines.entry(plan.name.clone()).and_modify(|it| it.isolation = Some(isolation));
                 state.store.spawned(&plan.name, plan.domid, now);
             }
             is_current

@@ -28,8 +28,9 @@ enum Version {
 impl Cgroup {
     /// Where a new group of this name could be, best first. Nothing is created.
     pub(super) fn candidates(pausing: Pausing, name: &str) -> Vec<Self> {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let parents = parents(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let read = |path| fs::read(path).unwrap_or_default();
+        let own = read("/proc/self/cgroup");
+        let parents = parents(read("/proc/self/mountinfo"), &String::from_utf8_lossy(&own));
         parents
             .into_iter()
             .filter(|parent| pausing == Pausing::Auto || parent.pausing() == pausing)
@@ -202,7 +203,7 @@ fn is_frozen(state: &[u8]) -> bool {
 }
 
 /// The directories of our own control groups that could hold a freezer: v2, then v1.
-fn parents(mountinfo: &str, own: &str) -> Vec<Cgroup> {
+fn parents(mountinfo: impl AsRef<[u8]>, own: &str) -> Vec<Cgroup> {
     let mounts = mountinfo::parse(mountinfo);
     let find = |version, kind: &str, option: Option<&str>, own: Option<&str>| {
         // A group outside of our view of the hierarchy is shown with "..".

@@ -19,36 +19,37 @@ pub(super) struct MountEntry {
     pub(super) super_options: Vec<String>,
 }
 
-/// All lines that are understood.
-pub(super) fn parse(text: &str) -> Vec<MountEntry> {
-    text.lines().filter_map(parse_line).collect()
+/// All lines that are understood. Bytes, as the names of directories are.
+pub(super) fn parse(table: impl AsRef<[u8]>) -> Vec<MountEntry> {
+    table.as_ref().split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }
 
-fn parse_line(line: &str) -> Option<MountEntry> {
+fn parse_line(line: &[u8]) -> Option<MountEntry> {
     // Between the sixth field and the hyphen stands any number of optional fields.
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut mount = mount.split(' ').skip(3);
+    let hyphen = line.windows(3).position(|three| three == b" - ")?;
+    let (mount, file_system) = (line.get(..hyphen)?, line.get(hyphen + 3..)?);
+    let fields = |text: &'_ [u8]| text.split(|&byte| byte == b' ').map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let mut mount = fields(mount).into_iter().skip(3);
     let (root, point, options) = (mount.next()?, mount.next()?, mount.next()?);
-    let mut file_system = file_system.split(' ');
+    let mut file_system = fields(file_system).into_iter();
     let (kind, super_options) = (file_system.next()?, file_system.nth(1)?);
-    let list = |text: &str| text.split(',').map(str::to_owned).collect();
+    let list = |text: &[u8]| String::from_utf8_lossy(text).split(',').map(str::to_owned).collect();
     Some(MountEntry {
-        root: unescape(root),
-        point: unescape(point),
-        options: list(options),
-        kind: kind.to_owned(),
-        super_options: list(super_options),
+        root: unescape(&root),
+        point: unescape(&point),
+        options: list(&options),
+        kind: String::from_utf8_lossy(&kind).into_owned(),
+        super_options: list(&super_options),
     })
 }
 
 /// Blank, tab, line break and backslash are written as a backslash and three octal digits.
-fn unescape(text: &str) -> PathBuf {
-    let bytes = text.as_bytes();
+fn unescape(bytes: &[u8]) -> PathBuf {
+    let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
     let mut out = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while let Some(&byte) = bytes.get(index) {
-        let octal = text.get(index + 1..index + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match octal {
+        match bytes.get(index + 1..index + 4).and_then(octal) {
             Some(value) if byte == b'\\' => {
                 out.push(value);
                 index += 4;
@@ -80,8 +81,16 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_any_name_hides_no_line() {
+        let table = b"1 0 0:1 /a\xe9 /b\xe9\\040c rw - ext4 /dev/d rw\n2 0 0:2 / /d rw - tmpfs t rw\n";
+        let entries = parse(table);
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].point.as_os_str().as_encoded_bytes(), b"/b\xe9 c");
+    }
+
+    #[test]
     fn the_own_table_is_understood() {
-        let entries = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+        let entries = parse(std::fs::read("/proc/self/mountinfo").unwrap());
         assert!(entries.iter().any(|entry| entry.point == Path::new("/proc") && entry.kind == "proc"));
     }
 }

@@ -219,9 +219,9 @@ impl<'a> Root<'a> {
 /// Takes from every mount what the qube is not to have. Done last, when the table holds nothing but the qube's mounts.
 fn seal(spec: &Spec) -> Result<(), Failure> {
     let table = "/proc/self/mountinfo";
-    let text = fs::read_to_string(table).map_err(|error| Failure::refused("cannot read", table, error))?;
+    let mounts = fs::read(table).map_err(|error| Failure::refused("cannot read", table, error))?;
     let rules = rules(spec);
-    for entry in mountinfo::parse(&text) {
+    for entry in mountinfo::parse(mounts) {
         let rule = rules
             .iter()
             .filter(|(below, _)| entry.point.starts_with(below))
