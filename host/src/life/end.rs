@@ -18,8 +18,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Dom0 {
-    /// Ends a qube at once. When this returns its processes are gone, and an auto_cleanup disposable is removed; only its
-    /// directory may still be in the course of removal.
+    /// Ends a qube at once. When this returns its processes are gone, and an auto_cleanup disposable is removed; what was in its
+    /// directory may still be in the course of removal, elsewhere.
     ///
     /// # Errors
     /// It is dom0, is gone or does not run; or something of it does not die.
@@ -41,7 +41,10 @@ impl Dom0 {
         // Whoever removes the state directory of a host removes the record of its domains, too.
         self.with_state(|state| state.lives.hold(name, domid, None));
         let patience = if self.xen.is_some() { PATIENCE * XEN_PATIENCE } else { PATIENCE };
-        let gone = self.wait_for(patience, |state| (state.lives.domid(name) != Some(domid)).then_some(()));
+        let gone = self.wait_for(patience, |state| {
+            let is_gone = state.lives.domid(name) != Some(domid) && !state.lives.leaving.contains(name);
+            is_gone.then_some(())
+        });
         gone.ok_or_else(|| Refusal::new(ErrorClass::QubesVMError, format!("{name} does not end")))
     }
 
@@ -120,12 +123,14 @@ impl Dom0 {
             let removed = state.store.get(name)?.is_auto_cleanup();
             if removed {
                 state.store.remove(name, monotonic_seconds());
+                state.lives.leaving.insert(name.clone());
             }
             Some(removed)
         });
         let Some(removed) = removed else { return };
         if removed {
             directory::discard(self, name);
+            self.with_state(|state| state.lives.leaving.remove(name));
         }
         let text = if removed { format!("{name} ended and was removed") } else { format!("{name} ended") };
         self.reporter.report(&Event::now("host", "qube-ended", name.as_str(), text));

@@ -15,7 +15,7 @@ pub(crate) use domain::{sweep, xen_domains};
 use crate::process::Process;
 use hypervisor::local::Isolation;
 use names::{DomId, QubeName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ChildStdin;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ use std::sync::Arc;
 pub(crate) struct Lives {
     last_domid: u16,
     machines: BTreeMap<QubeName, Machine>,
+    /// Removed, while their directories are still being moved out of the way: none of the name begins until they are.
+    leaving: BTreeSet<QubeName>,
     /// No more starts.
     pub(crate) stopping: bool,
     /// Whether it was said that nothing keeps qubes apart.
@@ -49,7 +51,13 @@ impl Machine {
 
 impl Lives {
     pub(crate) fn new() -> Self {
-        Self { last_domid: 0, machines: BTreeMap::new(), stopping: false, has_warned: false }
+        Self {
+            last_domid: 0,
+            machines: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            stopping: false,
+            has_warned: false,
+        }
     }
 
     /// The next number: they increase, and begin anew only after all 32,750 were used, with the lowest that is free.

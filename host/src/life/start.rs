@@ -190,6 +190,8 @@ fn begin(state: &mut State, name: &QubeName) -> Result<Option<Option<Plan>>, Ref
     }
     let qube = state.store.qube(name)?;
     match qube.runtime.state {
+        // What is moved out of the way would be its own directory.
+        PowerState::Halted if state.lives.leaving.contains(name) => return Ok(None),
         PowerState::Halted => {}
         PowerState::Transient | PowerState::Dying | PowerState::Halting => return Ok(None),
         _ => return Ok(Some(None)),
