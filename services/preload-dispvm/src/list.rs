@@ -77,9 +77,39 @@ fn text(found: &[(Place, &QubeName)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::text;
+    use super::{now, text};
+    use disposable::entry::Entry;
     use disposable::queue::Place::{Claimed, Ready, Starting, Used};
-    use names::QubeName;
+    use disposable::queue::Queue;
+    use names::{Generation, QubeName};
+    use std::time::Duration;
+
+    #[test]
+    fn one_that_moves_while_it_is_looked_for_stays_in_the_list() {
+        let root = tempfile::tempdir().unwrap();
+        let template: QubeName = "default-dvm".parse().unwrap();
+        let queue = Queue::create(root.path(), &template, Duration::from_secs(10)).unwrap();
+        for number in 0..200 {
+            let reservation = queue.reserve(&format!("{number:03}"), usize::MAX).unwrap().unwrap();
+            let entry = Entry {
+                name: format!("disp{number}").parse().unwrap(),
+                uuid: "4f0c2f36-1d0e-4f5c-8a51-6b1a5a3f0b11".parse().unwrap(),
+                domid: 1.try_into().unwrap(),
+                template: template.clone(),
+                generation: Generation(0),
+                created: 0,
+                claimer: None,
+            };
+            queue.note(&reservation, &entry).unwrap();
+            std::thread::scope(|scope| {
+                let moving = scope.spawn(|| queue.enqueue(&reservation).unwrap());
+                while !moving.is_finished() {
+                    let list = now(&queue).unwrap();
+                    assert!(list.split(' ').any(|name| name == entry.name.as_str()), "{number}: {list}");
+                }
+            });
+        }
+    }
 
     #[test]
     fn who_waits_comes_before_who_starts_each_once_and_who_is_in_use_not_at_all() {
