@@ -78,9 +78,14 @@ impl Lives {
 
     /// Keeps what a domain hangs on; `None` cuts it. What comes too late is dropped, and its domain ends.
     fn hold(&mut self, name: &QubeName, domid: DomId, lifeline: Option<ChildStdin>) {
-        if let Some(machine) = self.machines.get_mut(name).filter(|machine| machine.domid == domid) {
+        if let Some(machine) = self.machine(name, domid) {
             machine.lifeline = lifeline;
         }
+    }
+
+    /// What belongs to a qube, as long as its domain is still this one.
+    fn machine(&mut self, name: &QubeName, domid: DomId) -> Option<&mut Machine> {
+        self.machines.get_mut(name).filter(|machine| machine.domid == domid)
     }
 
     /// A domain got another number than was planned.

@@ -118,8 +118,10 @@ impl Dom0 {
         let is_current = self.with_state(|state| {
             let is_current = plan.is_current(state);
             if is_current {
-                state.lives.machines.entry(plan.name.clone()).and_modify(|it| it.isolation = Some(isolation));
                 state.store.spawned(&plan.name, plan.domid, now);
+            }
+            if let Some(machine) = state.lives.machine(&plan.name, plan.domid) {
+                machine.isolation = Some(isolation);
             }
             is_current
         });
@@ -129,12 +131,12 @@ impl Dom0 {
         let failed = |error: std::io::Error| Failure(format!("its qrexec daemon cannot be started: {error}"));
         let doorstep = Doorstep::watch(self);
         let daemon = daemon::start(self, plan).map_err(failed)?;
-        let orphan = self.with_state(|state| match state.lives.machines.get_mut(&plan.name) {
-            Some(machine) if machine.domid == plan.domid => {
+        let orphan = self.with_state(|state| match state.lives.machine(&plan.name, plan.domid) {
+            Some(machine) => {
                 machine.daemon = Some(daemon.clone());
                 None
             }
-            _ => Some(daemon.clone()),
+            None => Some(daemon.clone()),
         });
         if let Some(orphan) = orphan {
             orphan.end(super::end::GRACE);
