@@ -87,13 +87,15 @@ impl Serve {
         output.stdout
     }
 
-    /// The names of disposables in one place of the queue.
+    /// The names of disposables in one place of the queue, in the order of its entries: of `ready` the next to be taken first.
     pub fn place(&self, place: &str) -> Vec<String> {
         let directory = self.state.join("run/dispvm/default-dvm").join(place);
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
         let text = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
         let name = |text: String| text.lines().find_map(|line| line.strip_prefix("name=").map(str::to_owned));
-        entries.filter_map(|entry| name(text(entry.path()))).collect()
+        paths.into_iter().filter_map(|path| name(text(path))).collect()
     }
 
     /// Waits until an application that makes the file `running` in its home runs in a disposable; its name.

@@ -1,6 +1,6 @@
 //! What Xen itself says of its domains.
 
-use crate::common::text;
+use crate::common::{Serve, text};
 use hypervisor::Hypervisor;
 use hypervisor::xen::Xen;
 use names::DomId;
@@ -27,11 +27,16 @@ pub(crate) fn listed() -> Vec<String> {
     table.lines().skip(1).map(|line| line.split_whitespace().next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Those that are paused, the oldest first: the next to be taken.
+/// Those that are paused. Which of them a call takes first, the queue alone says.
 pub(crate) fn waiting() -> Vec<Domain> {
-    let mut waiting: Vec<_> = domains().into_iter().filter(|domain| domain.paused).collect();
-    waiting.sort_by_key(|domain| domain.id.parse::<u32>().unwrap());
-    waiting
+    domains().into_iter().filter(|domain| domain.paused).collect()
+}
+
+/// The one that the next call takes: the first that was ready, which need not be the first that was started.
+#[track_caller]
+pub(crate) fn next(serve: &Serve) -> Domain {
+    let name = serve.place("ready").into_iter().next().expect("one is ready");
+    named(&name).expect("it has a domain")
 }
 
 pub(crate) fn named(name: &str) -> Option<Domain> {

@@ -1,18 +1,17 @@
 //! Somebody else was at a disposable that waits (promise P3).
 
 use crate::common::{Serve, code, kill, processes_with, text};
-use crate::domains::{Domain, Stranger, domains, is_there, named, waiting, xl};
+use crate::domains::{Stranger, domains, is_there, named, next, waiting, xl};
 use crate::{EDITOR, without_refill};
 use fixture::eventually;
 
-/// A call must pass over the oldest, which has been touched, and take another.
+/// A call must pass over the next one, which has been touched, and take another.
 #[track_caller]
-fn passes_over(serve: &Serve, touched: &Domain) {
+fn passes_over(serve: &Serve) {
     serve.put("work", "report.txt", b"a draft\n");
     let output = serve.run("work", ["qvm-open-in-dvm", "report.txt"]);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));
     assert_eq!(serve.get("work", "report.txt"), b"a final\n");
-    eventually("the touched one is destroyed", || !is_there(&touched.id));
 }
 
 #[test]
@@ -20,9 +19,10 @@ fn passes_over(serve: &Serve, touched: &Domain) {
 fn p3_a_disposable_that_somebody_paused_too_is_destroyed_and_the_next_one_taken() {
     let serve = Serve::start(&["--preload=2", "--with", EDITOR]);
     without_refill(&serve);
-    let oldest = waiting().remove(0);
-    xl(&["pause", &oldest.id]);
-    passes_over(&serve, &oldest);
+    let touched = next(&serve);
+    xl(&["pause", &touched.id]);
+    passes_over(&serve);
+    eventually("the touched one is destroyed", || !is_there(&touched.id));
 }
 
 #[test]
@@ -30,17 +30,14 @@ fn p3_a_disposable_that_somebody_paused_too_is_destroyed_and_the_next_one_taken(
 fn p3_a_disposable_that_somebody_woke_is_destroyed_and_the_next_one_taken() {
     let serve = Serve::start(&["--preload=2", "--with", EDITOR]);
     without_refill(&serve);
-    let oldest = waiting().remove(0);
+    let touched = next(&serve);
     // The keeper looks now and then, and must not be the one who finds out.
     let keepers = keepers(&serve);
     keepers.iter().for_each(|pid| kill(*pid, "STOP"));
-    xl(&["unpause", &oldest.id]);
-    serve.put("work", "report.txt", b"a draft\n");
-    let output = serve.run("work", ["qvm-open-in-dvm", "report.txt"]);
-    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
-    assert_eq!(serve.get("work", "report.txt"), b"a final\n");
+    xl(&["unpause", &touched.id]);
+    passes_over(&serve);
     keepers.iter().for_each(|pid| kill(*pid, "CONT"));
-    eventually("the touched one is destroyed", || !is_there(&oldest.id));
+    eventually("the touched one is destroyed", || !is_there(&touched.id));
 }
 
 /// Numbers come back after 32,752 domains. Here the entry is changed instead: to the number of another domain, which even
@@ -50,7 +47,7 @@ fn p3_a_disposable_that_somebody_woke_is_destroyed_and_the_next_one_taken() {
 fn p3_an_entry_whose_number_belongs_to_another_domain_now_wakes_nobody() {
     let serve = Serve::start(&["--preload=1", "--with", EDITOR]);
     serve.put("work", "report.txt", b"a draft\n");
-    let gone = waiting().remove(0);
+    let gone = next(&serve);
     // It would tidy up at once.
     let keepers = keepers(&serve);
     assert_eq!(keepers.len(), 1);
