@@ -2,7 +2,6 @@
 
 use super::directory;
 use crate::dom0::{Dom0, monotonic_seconds, random_dispid, random_uuid};
-use crate::layout;
 use crate::store::{Fresh, NewQube, Refusal};
 use names::{QubeName, Tag, Uuid};
 use std::sync::Arc;
@@ -30,20 +29,20 @@ impl Dom0 {
     /// A new qube with a directory of its own.
     ///
     /// # Errors
-    /// The name is taken, the template is not fit, or the directory cannot be made.
+    /// The name is taken, the template is not fit, or the directory cannot be made, or is there: a removal was cut short.
     pub(crate) fn create_qube(&self, new: &NewQube, tags: &[Tag]) -> Result<(), Refusal> {
+        let _held = self.hold_directory(&new.name);
         self.change(|store| {
             let fresh = Fresh { uuid: random_uuid(), random: random_dispid, now: monotonic_seconds() };
             store.create_qube(new, fresh)?;
             tags.iter().try_for_each(|tag| store.add_tag(&QubeName::dom0(), &new.name, tag))
         })?;
-        let path = self.layout().private(new.name.as_str());
-        if let Err(error) = layout::make(&path) {
+        if let Err(error) = directory::make(self, &new.name) {
             self.change(|store| {
                 store.remove(&new.name, monotonic_seconds());
                 Ok(())
             })?;
-            return Err(Refusal::general(format!("cannot make {}: {error}", path.display())));
+            return Err(Refusal::general(format!("cannot make {}: {error}", new.name)));
         }
         Ok(())
     }
@@ -64,6 +63,7 @@ impl Dom0 {
                 log::debug!("{disposable}: {refusal}");
             }
         }
+        let _held = self.hold_directory(name);
         self.change(|store| {
             store.check_remove(name)?;
             store.remove(name, monotonic_seconds());

@@ -18,6 +18,17 @@ use std::thread::{self, JoinHandle};
 /// Directories that wait for their removal have this before their name, which no qube's name has.
 const REMOVED: &str = ".removed-";
 
+/// Makes the directory of a new qube, which must not get what an earlier one of its name kept.
+pub(super) fn make(dom0: &Dom0, name: &QubeName) -> io::Result<()> {
+    let path = dom0.layout().qube(name.as_str());
+    if fs::symlink_metadata(&path).is_ok() {
+        let text =
+            format!("an earlier qube of this name has left {}: move it away, or remove it", path.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
+    layout::make(&dom0.layout().private(name.as_str()))
+}
+
 /// Makes the directory of a qube that is about to start: a qube's own home stays, a disposable's is a copy of its
 /// template's as it is now (spec/disposables.md R2). Temporary directories are always empty.
 pub(super) fn prepare(dom0: &Dom0, plan: &Plan) -> io::Result<PathBuf> {

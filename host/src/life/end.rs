@@ -42,7 +42,7 @@ impl Dom0 {
         self.with_state(|state| state.lives.hold(name, domid, None));
         let patience = if self.xen.is_some() { PATIENCE * XEN_PATIENCE } else { PATIENCE };
         let gone = self.wait_for(patience, |state| {
-            let is_gone = state.lives.domid(name) != Some(domid) && !state.lives.leaving.contains(name);
+            let is_gone = state.lives.domid(name) != Some(domid) && !state.lives.held.contains(name);
             is_gone.then_some(())
         });
         gone.ok_or_else(|| Refusal::new(ErrorClass::QubesVMError, format!("{name} does not end")))
@@ -111,6 +111,7 @@ impl Dom0 {
             daemon.end(GRACE);
         }
         daemon::remove_sockets(self, name, domid, uuid);
+        let held = self.hold_directory(name);
         let removed = self.with_state(|state| {
             // Between the two locks another call of this function may have been faster.
             state.lives.take(name, domid)?;
@@ -123,15 +124,14 @@ impl Dom0 {
             let removed = state.store.get(name)?.is_auto_cleanup();
             if removed {
                 state.store.remove(name, monotonic_seconds());
-                state.lives.leaving.insert(name.clone());
             }
             Some(removed)
         });
         let Some(removed) = removed else { return };
         if removed {
             directory::discard(self, name);
-            self.with_state(|state| state.lives.leaving.remove(name));
         }
+        drop(held);
         let text = if removed { format!("{name} ended and was removed") } else { format!("{name} ended") };
         self.reporter.report(&Event::now("host", "qube-ended", name.as_str(), text));
     }

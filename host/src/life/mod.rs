@@ -5,6 +5,7 @@ mod daemon;
 mod directory;
 mod domain;
 mod end;
+mod held;
 mod pause;
 mod start;
 
@@ -24,8 +25,8 @@ use std::sync::Arc;
 pub(crate) struct Lives {
     last_domid: u16,
     machines: BTreeMap<QubeName, Machine>,
-    /// Removed, while their directories are still being moved out of the way: none of the name begins until they are.
-    leaving: BTreeSet<QubeName>,
+    /// Whose directories are being made or moved out of the way: none of the name starts until that is done.
+    held: BTreeSet<QubeName>,
     /// No more starts.
     pub(crate) stopping: bool,
     /// Whether it was said that nothing keeps qubes apart.
@@ -54,7 +55,7 @@ impl Lives {
         Self {
             last_domid: 0,
             machines: BTreeMap::new(),
-            leaving: BTreeSet::new(),
+            held: BTreeSet::new(),
             stopping: false,
             has_warned: false,
         }

@@ -154,6 +154,7 @@ impl Dom0 {
         // The thread that watches the domain notices its end; without a domain there is no such thread.
         self.domain_ended(&plan.name, plan.domid);
         if plan.class == QubeClass::DispVM {
+            let _held = self.hold_directory(&plan.name);
             let removed = self.change(|store| {
                 let is_same = store
                     .get(&plan.name)
@@ -193,7 +194,7 @@ fn begin(state: &mut State, name: &QubeName) -> Result<Option<Option<Plan>>, Ref
     let qube = state.store.qube(name)?;
     match qube.runtime.state {
         // What is moved out of the way would be its own directory.
-        PowerState::Halted if state.lives.leaving.contains(name) => return Ok(None),
+        PowerState::Halted if state.lives.held.contains(name) => return Ok(None),
         PowerState::Halted => {}
         PowerState::Transient | PowerState::Dying | PowerState::Halting => return Ok(None),
         _ => return Ok(Some(None)),
