@@ -7,6 +7,7 @@ use common::{Done, Place, SERVE, await_that};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 const PYTHON: &str = "/usr/bin/python3";
 const NAME: &str = fixture::EDITOR_NAME;
@@ -108,6 +109,18 @@ fn m37_an_application_that_the_bus_starts_is_waited_for() {
     session.open("gio open", &["c++ (1).txt"]).expect(0, &[&said, "c++ (1).txt replaced"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "a final");
     assert_eq!(session.place.left_behind(), [""; 0]);
+}
+
+/// It is on the bus for a moment: nobody who only looks now and then sees it there.
+#[test]
+fn m37_an_application_that_was_there_for_a_moment_is_not_waited_for_any_more() {
+    let Some(session) = Session::new("EDITOR --gapplication-service --quick") else { return };
+    let file = session.place.file("a.txt", "a draft");
+    let begun = Instant::now();
+    session.open("gio open", &["a.txt"]).expect(0, &["a.txt replaced"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a final");
+    // A bus that starts an application in vain is waited for so long.
+    assert!(begun.elapsed() < Duration::from_secs(120), "it was waited for");
 }
 
 #[test]

@@ -8,9 +8,11 @@ use super::bus::{Asker, Listener, Message};
 use std::time::{Duration, Instant};
 
 /// What applications are asked to open things by, and what may become of that.
-const RULES: [&str; 4] = [
+const RULES: [&str; 5] = [
     // An application that cannot be started.
     "type='error',sender='org.freedesktop.DBus'",
+    // One that came and went between two looks.
+    "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged'",
     "type='method_call',interface='org.freedesktop.Application'",
     "type='method_call',interface='org.gtk.Application'",
     "type='method_call',interface='org.kde.KDBusService'",
@@ -60,6 +62,8 @@ impl Takers {
             } else if message.is_error() {
                 let failed = (message.destination, message.reply_to);
                 self.takers.retain(|taker| taker.seen || taker.call != failed);
+            } else if let Some((name, is_there)) = message.owner_changed() {
+                self.takers.retain(|taker| is_there || taker.name != name);
             }
         }
         let asker = &mut self.asker;

@@ -9,6 +9,7 @@ const FIXED: usize = 16;
 const CALL: u8 = 1;
 const REPLY: u8 = 2;
 const ERROR: u8 = 3;
+const SIGNAL: u8 = 4;
 const REPLY_TO: u8 = 5;
 const DESTINATION: u8 = 6;
 const SENDER: u8 = 7;
@@ -36,6 +37,15 @@ impl Message {
 
     pub(in crate::service) fn is_error(&self) -> bool {
         self.kind == ERROR
+    }
+
+    /// The bus's signal NameOwnerChanged: a name, and whether somebody has it now (D-Bus Specification, "Message Bus Messages").
+    /// For a listener whose rules let no other signal with such a body through.
+    pub(in crate::service) fn owner_changed(&self) -> Option<(String, bool)> {
+        let mut reader = Reader { bytes: &self.body, at: 0, big_endian: self.big_endian };
+        let mut text = || reader.text().filter(|_| self.kind == SIGNAL);
+        let (name, _old, new) = (text()?, text()?, text()?);
+        Some((name, !new.is_empty()))
     }
 
     /// A body that is one number, or a truth value.
@@ -278,6 +288,17 @@ mod tests {
         assert_eq!(body(b"\xff\xff\xff\xff\x01\0\0\0a\0").names(), None);
         let swapped = Message { big_endian: true, body: vec![0, 0, 0, 9], ..Message::default() };
         assert_eq!(swapped.number(), Some(9));
+    }
+
+    #[test]
+    fn who_comes_and_goes_is_read() {
+        let signal = |body: &[u8]| Message { kind: SIGNAL, body: body.to_vec(), ..Message::default() };
+        let gone = b"\x03\0\0\0a.b\0\x04\0\0\0:1.7\0\0\0\0\0\0\0\0\0";
+        assert_eq!(signal(gone).owner_changed(), Some(("a.b".into(), false)));
+        let came = b"\x03\0\0\0a.b\0\0\0\0\0\0\0\0\0\x04\0\0\0:1.7\0";
+        assert_eq!(signal(came).owner_changed(), Some(("a.b".into(), true)));
+        assert_eq!(signal(&gone[..24]).owner_changed(), None, "NameLost has one name");
+        assert_eq!(Message { kind: CALL, ..signal(gone) }.owner_changed(), None);
     }
 
     #[test]
