@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Done, Place, QUBES_VM, SERVE};
+use common::{Done, Place, QUBES_VM, SERVE, await_that};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -128,6 +128,24 @@ fn urls_are_opened_as_they_are() {
     place
         .open("sh -c 'exit 9'", "http://x")
         .expect(9, &["http://x in @dispvm: the other qube reported exit code 9"]);
+}
+
+#[test]
+fn m37_a_url_that_is_open_already_is_not_waited_for_by_who_opens_it_again() {
+    let place = Place::new(SERVE);
+    let stay = place.script("stay", "echo ready > \"$NOTE\"; while test -e \"$NOTE\"; do sleep 0.05; done");
+    let url = OsStr::new("https://example.org/?again");
+    let open = |with: &OsStr| {
+        let mut command = place.command("qvm-open-in-dvm", with.to_str().unwrap());
+        command.arg(url).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut first = open(stay.as_os_str());
+    place.await_note();
+    let mut again = open(OsStr::new("true"));
+    await_that("the end of the second", || again.try_wait().unwrap().is_some_and(|status| status.success()));
+    assert!(first.try_wait().unwrap().is_none(), "the application of the first is still there");
+    fs::remove_file(place.path("note")).unwrap();
+    assert!(first.wait().unwrap().success());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::instances::Instances;
 use super::takers::Takers;
 use crate::url;
 use nix::unistd::{Pid, getpgid, getpid};
-use os::process::Stat;
+use os::process::{ProcessId, Stat};
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
@@ -19,6 +19,8 @@ pub(super) struct Holders {
     arguments: Vec<Vec<u8>>,
     /// Open files below this directory, which ends in `/`, count.
     below: Option<Vec<u8>>,
+    /// Processes that do not count.
+    others: Vec<ProcessId>,
     takers: Option<RefCell<Takers>>,
     instances: Option<RefCell<Instances>>,
 }
@@ -41,14 +43,17 @@ impl Holders {
         let sign = parent.and_then(Path::file_name).and_then(|name| name.to_str());
         let takers = sign.and_then(Takers::of_file).map(RefCell::new);
         let instances = Some(RefCell::new(Instances::new(&real, &arguments)));
-        Self { arguments, below, takers, instances }
+        Self { arguments, below, others: Vec::new(), takers, instances }
     }
 
-    /// Processes that have exactly this URL as an argument, and applications that are started for it from now on.
+    /// Processes that have exactly this URL as an argument, and applications that are started for it, from now on: nothing of
+    /// it comes back, so that a browser that runs already is not waited for, even if it was started for the same URL.
     pub(super) fn of_url(url: &str) -> Self {
         let takers = Takers::of_url(url).map(RefCell::new);
-        // Nothing of it comes back, so that a browser that runs already is not waited for.
-        Self { arguments: vec![url.as_bytes().to_vec()], below: None, takers, instances: None }
+        let arguments = vec![url.as_bytes().to_vec()];
+        let mut holders = Self { arguments, below: None, others: Vec::new(), takers, instances: None };
+        holders.others = holders.scan().into_iter().filter_map(ProcessId::of).collect();
+        holders
     }
 
     /// An application that has taken it over the session's bus.
@@ -84,6 +89,9 @@ impl Holders {
     }
 
     fn is_holder(&self, pid: i32) -> bool {
+        if self.others.iter().any(|other| other.pid == pid && other.is_alive()) {
+            return false;
+        }
         if command_line(pid).iter().any(|argument| self.arguments.contains(argument)) {
             return true;
         }
@@ -201,11 +209,13 @@ mod tests {
     #[test]
     fn m37_urls_are_compared_as_they_are() {
         let url = "https://example.org/?q=(a+b[c";
+        let (holders, other) = (Holders::of_url(url), Holders::of_url("https://example.org/"));
         let mut child = running(&[url], Stdio::null());
         let pid = i32::try_from(child.id()).unwrap();
         await_arguments(pid);
-        assert!(Holders::of_url(url).scan().contains(&pid));
-        assert!(!Holders::of_url("https://example.org/").scan().contains(&pid));
+        assert!(holders.scan().contains(&pid));
+        assert!(!other.scan().contains(&pid));
+        assert!(!Holders::of_url(url).scan().contains(&pid), "it ran already");
         child.kill().unwrap();
         child.wait().unwrap();
     }

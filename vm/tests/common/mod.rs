@@ -7,7 +7,6 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 pub const QUBES_VM: &str = env!("CARGO_BIN_EXE_qubes-vm");
 
@@ -176,15 +175,7 @@ impl Done {
     }
 }
 
-/// Waits for something that is sure to come; the limit only ends a broken test.
-#[track_caller]
-pub fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < Duration::from_secs(30), "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+pub use fixture::eventually as await_that;
 
 /// Whether the process runs; one that has ended and waits for its parent does not.
 pub fn is_alive(pid: &str) -> bool {
