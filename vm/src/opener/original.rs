@@ -4,7 +4,7 @@ use super::writers::writer;
 use crate::decision::Standing;
 use crate::shown::shown;
 use crate::subject::absence;
-use nix::libc::{O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
+use nix::libc::{ENOSYS, EOPNOTSUPP, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -133,8 +133,16 @@ impl Original {
             mode &= mode << 3 | !0o070;
         }
         copy_extended_attributes(&self.file, file);
-        file.set_permissions(Permissions::from_mode(mode))
+        match file.set_permissions(Permissions::from_mode(mode)) {
+            Err(error) if has_modes(&error) && file.metadata()?.mode() & 0o7777 != mode => Err(error),
+            _ => Ok(()),
+        }
     }
+}
+
+/// Whether a mode could have been given to a file. Shares of Windows, as desktops show them, have none to give.
+fn has_modes(error: &io::Error) -> bool {
+    !matches!(error.raw_os_error(), Some(EOPNOTSUPP | ENOSYS))
 }
 
 /// Copies what may be copied; access lists are extended attributes too. What the kernel refuses stays behind.
@@ -236,6 +244,13 @@ mod tests {
         let fifo = top.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(error(&fifo).contains("pipe"));
+    }
+
+    #[test]
+    fn m34_where_files_have_no_modes_an_edit_comes_back_all_the_same() {
+        let error = io::Error::from_raw_os_error;
+        assert!(!has_modes(&error(EOPNOTSUPP)) && !has_modes(&error(ENOSYS)));
+        assert!(has_modes(&error(nix::libc::EPERM)), "the mode was not kept");
     }
 
     #[test]
