@@ -141,6 +141,7 @@ fn p10_the_service_executable_keeps_no_inherited_descriptor() {
     let serve = Serve::start(&["--preload=1", "--with", "cat"]);
     let link = serve.state.join("qubes.OpenInVM");
     std::os::unix::fs::symlink(common::HOST, &link).unwrap();
+    let said = std::fs::File::create(serve.state.join("log/service.log")).unwrap();
     // A descriptor that dom0's daemon might leak, and a PATH that must not matter.
     let mut service = std::process::Command::new("/bin/sh")
         .args(["-c", "exec 9</etc/hostname; exec \"$0\"", link.to_str().unwrap()])
@@ -151,11 +152,12 @@ fn p10_the_service_executable_keeps_no_inherited_descriptor() {
         .env("QREXEC_REQUESTED_TARGET_KEYWORD", "dispvm")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(said)
         .spawn()
         .unwrap();
     let used = serve.state.join("run/dispvm/default-dvm/used");
     eventually("the call is under way", || {
+        assert!(service.try_wait().unwrap().is_none(), "it has ended");
         std::fs::read_dir(&used).is_ok_and(|mut files| files.next().is_some())
     });
     let open: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", service.id()))

@@ -48,7 +48,8 @@ fn assert_paused_in_full(world: &World, spec: &hypervisor::local::Spec, counter:
     let info = world.local.info(spec.domid).unwrap().unwrap();
     assert!(info.paused && !info.dying);
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!((size(counter), marked(spec.uuid)), (length, processes));
+    let way = (spec.isolation, spec.pausing);
+    assert_eq!((size(counter), marked(spec.uuid)), (length, processes), "{way:?}");
 }
 
 #[test]
