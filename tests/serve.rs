@@ -142,9 +142,13 @@ fn p10_the_service_executable_keeps_no_inherited_descriptor() {
     let link = serve.state.join("qubes.OpenInVM");
     std::os::unix::fs::symlink(common::HOST, &link).unwrap();
     let said = std::fs::File::create(serve.state.join("log/service.log")).unwrap();
+    let leaked = serve.state.join("leaked");
+    std::fs::write(&leaked, "").unwrap();
+    let leaked = leaked.canonicalize().unwrap();
     // A descriptor that dom0's daemon might leak, and a PATH that must not matter.
     let mut service = std::process::Command::new("/bin/sh")
-        .args(["-c", "exec 9</etc/hostname; exec \"$0\"", link.to_str().unwrap()])
+        .args(["-c", "exec 9<leaked; exec ./qubes.OpenInVM"])
+        .current_dir(&serve.state)
         .env("PATH", "/nonexistent")
         .env("QUBES_DISPVM_CONFIG", serve.state.join("etc/qubes/dispvm.toml"))
         .env("QREXEC_REMOTE_DOMAIN", "work")
@@ -160,13 +164,12 @@ fn p10_the_service_executable_keeps_no_inherited_descriptor() {
         assert!(service.try_wait().unwrap().is_none(), "it has ended");
         std::fs::read_dir(&used).is_ok_and(|mut files| files.next().is_some())
     });
-    let open: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", service.id()))
+    let open: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", service.id()))
         .unwrap()
         .flatten()
         .filter_map(|entry| std::fs::read_link(entry.path()).ok())
-        .map(|target| target.to_string_lossy().into_owned())
         .collect();
-    assert!(!open.iter().any(|target| target == "/etc/hostname"), "{open:?}");
+    assert!(!open.contains(&leaked), "{open:?}");
     drop(service.stdin.take());
     assert_eq!(
         service.wait().unwrap().code(),
