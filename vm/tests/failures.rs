@@ -150,7 +150,7 @@ fn m36_a_directory_that_cannot_be_written_sends_the_edit_home() {
     fs::write(place.path("log"), "").unwrap();
     fs::set_permissions(place.path("log"), fs::Permissions::from_mode(0o666)).unwrap();
     let program = place.path("qubes-vm");
-    fs::copy(QUBES_VM, &program).unwrap();
+    fixture::copy_executable(QUBES_VM.as_ref(), &program);
     let mut command = Command::new(&program);
     place.environment(command.arg("qvm-open-in-dvm"), TO_NEW);
     command.env("QUBES_VM", &program).arg(&file);

@@ -200,6 +200,8 @@ fn start_host(world: &World, spec: &Spec, number: usize) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::a_host_for_other_tests", "--test-threads=1"])
         .envs(HOST_VARIABLES.into_iter().zip(values))
+        // Killed, it removes nothing of its own.
+        .env("TMPDIR", world.top.path())
         .stdout(Stdio::null())
         .spawn()
         .unwrap()

@@ -98,8 +98,8 @@ impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(std::env::current_exe().unwrap(), place.tests()).unwrap();
-        fs::copy(supervisor(), place.supervisor()).unwrap();
+        fixture::copy_executable(&std::env::current_exe().unwrap(), &place.tests());
+        fixture::copy_executable(&supervisor(), &place.supervisor());
         place
     }
 
